@@ -10,8 +10,8 @@ internal import Netlink
 public import ServiceConfiguration
 internal import SystemCalls
 
-/// The running director. It makes one desired state of configuration, health, drains and routes, and gives it to the
-/// data plane.
+/// The running director. It combines configuration, health, drains and routes to one desired state, which it gives to
+/// the data plane.
 public actor Director {
     /// The program's version.
     public static let version = "0.2.0"
@@ -39,7 +39,7 @@ public actor Director {
     public nonisolated let events = EventLog()
     let notifier: Notifier
     var publisher = EventPublisher(started: Date())
-    /// Repeated work, whose errors are not logged each time.
+    /// The runner of repeated work, which does not log the same error each time.
     let work: RepeatedWork
 
     /// The data plane and journal that a start makes and a stop removes.
@@ -49,8 +49,8 @@ public actor Director {
         var isForwarding = false
     }
 
-    /// The number of unanswered SYNs in a row that make a real server silent. Where a healthy server loses 30 % of its
-    /// answers, four in a row have a probability below 1 %. They also have to span half a second.
+    /// The number of unanswered SYNs in a row that make a real server silent. Where 30 % of a healthy server's answers
+    /// are lost, four losses in a row have a probability below 1 %. The SYNs also have to span half a second.
     static let silentAfter: UInt32 = 4
     /// The number of unanswered SYNs in a row that start checks out of turn.
     static let suspiciousAfter: UInt32 = 2
@@ -85,7 +85,7 @@ public actor Director {
         resources = ManagedResources(at: clock.now)
     }
 
-    /// Does one of several pieces of work. Its error is logged, and does not prevent the others.
+    /// Runs one of several pieces of work. An error is logged, and does not prevent the other pieces.
     func attempt(_ name: @autoclosure () -> String, _ body: () throws -> Void) { work.attempt(name(), body) }
 
     // MARK: Start and stop
@@ -130,7 +130,7 @@ public actor Director {
         try takeOverHealth(from: adopted)
         dataPlane.setLimits(limits)
         if !adopted.services.isEmpty {
-            // The services are still unchanged where this fails.
+            // A failure here leaves the adopted services unchanged.
             try dataPlane.startForwarding()
             // A new real server gets no packet before it has a next hop.
             refreshPaths()
@@ -138,7 +138,7 @@ public actor Director {
         do {
             try applyServices()
         } catch {
-            // The old services are applied again, under the old program or the new one.
+            // This applies the old services again, under the old or the new packet program.
             if !adopted.services.isEmpty { try? dataPlane.apply(adopted.services.map(VirtualService.init)) }
             throw error
         }
@@ -153,7 +153,7 @@ public actor Director {
         }
         if adopted.services.isEmpty { try dataPlane.startForwarding() }
         refreshPaths()
-        // This precedes the VIPs, as the kernel answers ARP for a VIP from its placement on.
+        // `completeStart` precedes the placement of VIPs, as the kernel answers ARP for a placed VIP.
         try dataPlane.completeStart()
         try placeAddresses(journal: journal)
         announce()
@@ -184,7 +184,7 @@ public actor Director {
             silentAfter: configuration.watchesSYNs ? Self.silentAfter : 0)
     }
 
-    /// Throws the error that a start would fail with, without any change. `--replace` calls it before the old daemon
+    /// Throws the error that a start would fail with, and changes nothing. `--replace` calls this before the old daemon
     /// stops.
     public static func preflight(
         _ configuration: DirectorConfiguration, instance: InstancePaths, dataPlanes: any DataPlaneProvider
@@ -203,7 +203,7 @@ public actor Director {
         }
     }
 
-    /// Removes everything from the machine. Returns whether all of it was removed.
+    /// Removes the director's changes from the machine. Returns whether all were removed.
     public func stop() -> Bool {
         notifier.stop()
         writeWhatOutlivesDaemon()
@@ -212,8 +212,8 @@ public actor Director {
         return Self.undo(running.journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
     }
 
-    /// Removes the changes that a director left in the machine while none runs. Returns nil where there were none, else
-    /// whether all were removed.
+    /// Removes the changes that an ended director left in the machine. Returns whether all were removed, or nil where
+    /// there were no changes.
     public static func cleanup(
         instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
     ) throws -> Bool? {
@@ -254,7 +254,8 @@ public actor Director {
             }
         }
         let isGone = verify(journal, instance: instance, dataPlanes: dataPlanes, logger: logger)
-        // A state directory of its own keeps the open events. In the run directory they last as long as the data plane.
+        // A state directory apart from the run directory keeps the open events. In the run directory they last as long
+        // as the data plane.
         if instance.stateDirectory == instance.runDirectory { unlink(instance.openEvents) }
         unlink(instance.damping)
         // The last instance to stop removes the directory that instances share.
@@ -262,9 +263,9 @@ public actor Director {
         return complete && isGone
     }
 
-    /// Looks again for the pins and attachments that were removed, and journals what is still there, so that
-    /// `ipvsd stop` finds and names them. Returns whether there are none. Devices are left out: without the journal they
-    /// are recognised by their properties alone, and another instance may have made equal ones meanwhile.
+    /// Looks again for the pins and attachments that were removed, and journals what is still there, so that `ipvsd
+    /// stop` finds and names them. Returns whether nothing is left. Devices are left out: without the journal they are
+    /// recognised by their properties alone, and another instance may have made equal devices meanwhile.
     private static func verify(
         _ journal: ChangeJournal, instance: InstancePaths, dataPlanes: any DataPlaneProvider, logger: Logger
     ) -> Bool {
@@ -340,13 +341,14 @@ extension Director {
         notifier.stop()
     }
 
-    /// Repairs and updates every second what no notification announces, and retries failed work, until cancelled.
+    /// Repairs the machine, follows changes that no notification announces, and retries failed work. Runs every second
+    /// until cancelled.
     private func runUpkeep() async {
         while !Task.isCancelled {
             attempt("keep what the director put into this machine") { try repair() }
             attempt("stay attached to the interfaces") { try rejoinInterfaces() }
             attempt("apply the services") { try applyOwedServices() }
-            // `monitorNetwork` follows the changes that the kernel announces. This finds the others.
+            // `monitorNetwork` follows the changes that the kernel announces. This call finds the others.
             refreshPaths(atMost: 100)
             attempt("learn the ports that clients use") { try learnPorts() }
             forgetPaths()

@@ -26,7 +26,8 @@ public struct DirectorError: Error, Codable, CustomStringConvertible {
         self.description = description
     }
 
-    /// Wraps an error as missing privilege, an interface's problem or the kernel's refusal.
+    /// Wraps an error as missing privilege, an interface's problem or the kernel's refusal. Keeps a `DirectorError` as
+    /// it is.
     public init(_ error: any Error) {
         switch error {
         case let error as DirectorError: self = error

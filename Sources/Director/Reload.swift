@@ -6,14 +6,16 @@ internal import Logging
 internal import Netlink
 public import ServiceConfiguration
 
-/// A running director's reload: the whole of another configuration is applied, or nothing of it.
+/// A running director's reload, which applies another configuration as a whole or not at all.
 extension Director {
     /// Applies the wanted configuration. Returns a summary of the changes in one line. An error leaves everything as it
-    /// was. Nothing is begun once `isAwaited` returns false, as the client of the control socket has left then.
+    /// was. The reload does not begin if `isAwaited` returns false in its turn, as the client of the control socket has
+    /// left then.
     public func reload(
         _ wanted: DirectorConfiguration, while isAwaited: @Sendable () -> Bool = { true }
     ) async throws -> String {
-        // Reloads run one after another, so that the last one requested stays. The duration of each is bounded.
+        // Reloads run one after another, so that the configuration requested last stays. The duration of each reload is
+        // bounded.
         await withCheckedContinuation { reloads.enter($0) }
         defer { reloads.leave() }
         try Self.refuseUnawaited("reload", isAwaited)
@@ -68,7 +70,7 @@ extension Director {
         }
     }
 
-    /// Whether these are other names of the interfaces that the director has, as after a renaming.
+    /// Returns whether these are other names of the interfaces that the director has, as after a renaming.
     private func areSameInterfaces(_ names: [String]) throws -> Bool {
         guard !names.isEmpty, !configuration.interfaces.isEmpty, let present = running?.dataPlane.interfaces else {
             return false
@@ -100,7 +102,7 @@ extension Director {
             try applyConfiguration()
             return transitions
         } orElse: {
-            // The former configuration is applied as far as possible.
+            // This block applies the former configuration as far as possible.
             do { try prepareDataPlane() } catch {
                 logger.error("go back to the programs before: \(error)", metadata: ["error": "\(error)"])
             }
@@ -121,7 +123,7 @@ extension Director {
 
     private func prepareDataPlane() throws {
         guard let dataPlane = running?.dataPlane else { return }
-        // Programs and maps that are opened anew adopt the pinned ones, so those have to be whole.
+        // Programs and maps that are opened anew adopt the pinned ones, so no pin may be missing.
         report(dataPlane.repairStored())
         try dataPlane.prepare(for: demand)
     }
@@ -139,22 +141,22 @@ extension Director {
     }
 }
 
-/// The state from which the desired services derive. A refused change restores it.
+/// The state from which the desired services derive. `revise` restores it after a refused change.
 private struct Revision {
     var configuration: DirectorConfiguration
     var overrides: Overrides
     var health: HealthSupervisor
 }
 
-/// The way back of a failed reload or drain.
+/// The way back after a failed reload or drain.
 extension Director {
-    /// Makes a change. Where it throws, this restores configuration, drains and health, and calls `reapply`, which
-    /// applies them to the data plane. The function has no suspension point, so no other work of the actor runs in
-    /// between.
+    /// Makes a change. If `change` throws, the function restores configuration, drains and health, and calls `reapply`,
+    /// which applies them to the data plane. The function has no suspension point, so no other work of the actor runs
+    /// in between.
     func revise<Result>(
         _ change: () throws -> Result, orElse reapply: () throws -> Void
     ) throws -> Result {
-        // Earlier changes stay in force.
+        // Pending changes of health are applied first, so that they stay in force.
         applyPending()
         let former = Revision(configuration: configuration, overrides: maintenance.overrides, health: health)
         do { return try change() } catch {
@@ -198,7 +200,7 @@ enum ReloadSummary {
         var address: ServiceAddress
     }
 
-    /// Returns the listeners, but the first, of each service that both configurations have.
+    /// Returns the listeners, except the first of each service, of the services that both configurations have.
     private static func otherListeners(
         of configuration: DirectorConfiguration, besides other: DirectorConfiguration
     ) -> Set<Listener> {
@@ -216,8 +218,8 @@ enum ReloadSummary {
             })
     }
 
-    /// Whether a setting differs: of the director, of a service in both, or of a real server in both. Added and removed
-    /// listeners and real servers do not count.
+    /// Returns whether a setting differs: of the director, of a service in both, or of a real server in both. Added and
+    /// removed listeners and real servers do not count.
     private static func hasOtherSettings(_ old: DirectorConfiguration, _ new: DirectorConfiguration) -> Bool {
         var (former, present) = (old, new)
         (former.services, present.services) = ([], [])

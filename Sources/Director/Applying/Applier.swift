@@ -4,8 +4,8 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The changes of health that wait for an update of the data plane, and the time of that update. It has no clock: the
-/// caller passes the time.
+/// The changes of health that wait for an update of the data plane, and the time of that update. The type has no clock:
+/// the caller passes the time.
 ///
 /// Changes in quick succession become one update of the data plane. So thousands of returning real servers cost a few
 /// updates. A returning real server also waits for the sweep of the flow table, which pauses for other work. When a
@@ -30,7 +30,7 @@ struct Applier {
 
     /// The caller's next step after a change.
     enum Step: Equatable {
-        /// No step, as an update is pending that includes the change.
+        /// No step, as there is nothing to apply, or a pending update includes the change.
         case nothing
         /// Sleep until this time, then call `beginSweep(in:)`.
         case wait(Turn, until: Instant)
@@ -49,7 +49,7 @@ struct Applier {
     private(set) var owesServices = false
     private var phase = Phase.idle
     private var turn = Turn()
-    /// The next update is not made before this time.
+    /// The earliest time at which the pause before the next update ends, unless `hurry()` ends it.
     private var earliest: Instant
 
     init(at now: Instant) { earliest = now }
@@ -87,14 +87,14 @@ struct Applier {
     // MARK: The wait for an update
 
     /// Ends the pause between two updates. Returns whether the sweep for `pending.returning` is to begin; false when
-    /// the update has been made meanwhile.
+    /// the update has begun or been made meanwhile.
     mutating func beginSweep(in turn: Turn) -> Bool {
         guard turn == self.turn, phase == .waiting else { return false }
         phase = .sweeping
         return true
     }
 
-    /// Ends the pause, for a caller that needs the update at once. Returns the turn, in which the caller has to sweep;
+    /// Ends the pause, for a caller that needs the update at once. Returns the turn, for which the caller has to sweep;
     /// nil if nothing is pending.
     mutating func hurry() -> Turn? {
         guard phase != .idle else { return nil }
@@ -102,7 +102,7 @@ struct Applier {
         return turn
     }
 
-    /// Whether the update is to be made after the sweep. False when it has been made meanwhile.
+    /// Returns whether the turn's update is to be made after the sweep. False when the update has been made meanwhile.
     func isDue(after turn: Turn) -> Bool { turn == self.turn && phase == .sweeping }
 
     /// Removes and returns all that is pending, for an update now. The wait for an update ends.
@@ -113,10 +113,10 @@ struct Applier {
         return pending
     }
 
-    // MARK: What became of updates
+    // MARK: Results of updates
 
-    /// Notes an update that ran between these times. After a long update, the next one is put off, so that at least
-    /// half of the time is left for other work.
+    /// Notes an update that ran between these times. The next update is put off by twice that duration, which leaves
+    /// two thirds of the time for other work.
     mutating func noteUpdate(from began: Instant, to ended: Instant) {
         earliest = ended + max(Self.shortestPause, began.duration(to: ended) * 2)
     }
@@ -144,12 +144,13 @@ extension Director {
         applier.noteAllApplied()
     }
 
-    /// Schedules another application of all services, after the data plane has refused one.
+    /// Schedules another application of all services, after the data plane has refused a change.
     func oweServices() { applier.noteRefusal() }
 
     var desiredServices: [VirtualService] { desiredServices { _ in true } }
 
-    /// Returns the configured services with the effective weights of health and the moves of maintenance.
+    /// Returns the wanted services as configured, with the effective weights by health, the moves by drains, and the
+    /// sorry servers.
     func desiredServices(where isWanted: (ConfiguredService) -> Bool) -> [VirtualService] {
         configuration.services.filter(isWanted).map { service in
             let state = health[service.address]
@@ -188,7 +189,7 @@ extension Director {
         }
     }
 
-    /// Applies what is pending without the pause, so that the caller sees the weights that clients get.
+    /// Applies all that is pending without the pause, so that the caller afterwards sees the weights that are in force.
     func hurryPending() async {
         if let turn = applier.hurry() { await sweepAndApply(in: turn) }
     }
@@ -258,7 +259,7 @@ extension Director {
     /// Sweeps before returning real servers get new connections. Half-open connections from before such a server's fall
     /// must not count against it.
     func sweepForReturning() async {
-        // Where this fails, the update after it sweeps again, and logs the error.
+        // Where this fails, the update that follows sweeps again, and logs the error.
         try? await sweepOn { Self.holdsAbandoned(self.applier.pending.returning, $0) }
     }
 
@@ -274,7 +275,8 @@ extension Director {
         returning.contains { dataPlane.mayHoldAbandoned($0.key, until: $0.value) }
     }
 
-    /// Sweeps in parts while `isOwed`. After each part, the director may have another data plane.
+    /// Sweeps in parts while `isOwed` returns true for the running data plane, which may be another one after each
+    /// part.
     private func sweepOn(while isOwed: (any DataPlane) -> Bool) async throws {
         while !Task.isCancelled, let dataPlane = running?.dataPlane, isOwed(dataPlane) {
             try dataPlane.sweep(for: Self.sweepPart)

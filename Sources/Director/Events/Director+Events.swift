@@ -26,7 +26,8 @@ extension Director {
     }
 
     /// Publishes an event of a service or of one of its real servers. `since` is the start of the former state, where
-    /// that is known better than from the last event. `isStart`: the event describes a state at the start.
+    /// that is known better than from the last event. `isStart` says that the event describes a state at the start, not
+    /// a change.
     func publish(
         _ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress? = nil, reason: String? = nil,
         since: Date? = nil, isStart: Bool = false
@@ -38,8 +39,8 @@ extension Director {
         if let script = configuration[service]?.notification { notifier.enqueue(event, for: script, isStart: isStart) }
     }
 
-    /// Publishes an event where a service has lost its last real server that gets new connections, or has one again.
-    /// Returns the event's kind.
+    /// Publishes an event where a service has lost its last real server that gets new connections, or has such a server
+    /// again. Returns the event's kind, or nil where there is no event.
     @discardableResult
     func publishServiceState(_ service: ServiceAddress) -> DirectorEvent.Kind? {
         guard let state = health[service],
@@ -64,8 +65,8 @@ extension Director {
 
     // MARK: Starts of services
 
-    /// Publishes what the services lack at the daemon's start, also where the last daemon had published it. If a lack
-    /// that the last daemon published is over, the ending event is published after the first verdicts.
+    /// Publishes each lack of a service at the daemon's start, even if the last daemon had published it. If a lack that
+    /// the last daemon published is over, the ending event is published after the first verdicts.
     func publishInitialStates() {
         takeOverOpenEvents()
         let former = publisher.open.events
@@ -102,7 +103,8 @@ extension Director {
         if state.usableWeight > 0 { publishFirst(.serviceUp) }
     }
 
-    /// Calls `body` after the first checks of the service. Before that, its real servers count as up without proof.
+    /// Calls `body` after the first checks of the service, or at once where the service has no checks. Before the first
+    /// checks, its real servers count as up without proof.
     private func afterFirstVerdict(
         of service: ServiceAddress, _ body: @escaping @Sendable (isolated Director) -> Void
     ) {
@@ -113,8 +115,8 @@ extension Director {
         }
     }
 
-    /// Publishes the ends of these events where they are still open. An event that was published again differs by its
-    /// time.
+    /// Publishes the end of each of these events that is still open. An event that this daemon has published again has
+    /// another time, and stays open.
     private func publishEnds(of events: [DirectorEvent]) {
         for event in events where publisher.open.events.contains(event) {
             guard let end = event.kind.end else { continue }
@@ -148,7 +150,7 @@ extension Director {
         if hasChanged { saveOpenEventsSoon() }
     }
 
-    /// Schedules one write of the open events for all events that are published at a time.
+    /// Schedules one write of the open events for all events that are published at the same time.
     private func saveOpenEventsSoon() {
         guard running != nil, publisher.noteUnsaved() else { return }
         Task { writeWhatOutlivesDaemon() }
@@ -165,9 +167,9 @@ extension Director {
 
     // MARK: Followers
 
-    /// Returns the filter for a service and a real server as an operator types them. Nil: any. Each listener of a
-    /// service names it. Services and real servers are refused if they are neither configured nor in an event that is
-    /// kept.
+    /// Returns the filter for a service and a real server as an operator types them, where nil means any. A service may
+    /// be typed as any of its listeners. Throws where the service or real server is neither configured nor in a kept
+    /// event.
     public func eventFilter(service: String?, server: String?) throws -> EventRing.Filter {
         func valid<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) throws -> Value {
             do { return try body() } catch {
@@ -212,7 +214,8 @@ extension Director {
         let isServiceDown = publish(transition, of: service)
         let left = "\(state.numberUp) of \(state.servers.count) left"
         let standing = standing(of: service)
-        /// Returns the fields of a log line by the names of the event's keys. `event` is nil where none is published.
+        /// Returns the fields of a log line, under the names of an event's keys. `event` is nil where no event is
+        /// published.
         func fields(
             _ event: DirectorEvent.Kind?, _ server: IPAddress? = nil, reason: String? = nil
         ) -> Logger.Metadata {

@@ -58,7 +58,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
     public var server: IPAddress?
     /// The reason, without control characters.
     public private(set) var reason: String?
-    /// The start of the former state, or the daemon's start.
+    /// The start of the former state, or the daemon's start where that is unknown. Nil for a kind that has no opposite.
     public var since: Date?
     public var standing: Standing
 
@@ -71,7 +71,7 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         self.kind = kind
         self.service = service
         self.server = server
-        // The reason may quote a peer's bytes. It goes to terminals, logs and environments.
+        // The reason may quote a peer's bytes, and goes to terminals, logs and environments.
         self.reason = reason?.onOneLine
         self.since = since
         self.standing = standing
@@ -87,7 +87,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         Date(timeIntervalSince1970: (date.timeIntervalSince1970 * 1000).rounded() / 1000)
     }
 
-    /// Formats the time. Half a millisecond is added, as the style truncates, and binary fractions are often too small.
+    /// Returns the time in ISO 8601, to the millisecond. Half a millisecond is added, as the style truncates, and
+    /// binary fractions are often too small.
     private static func text(of date: Date) -> String { style.format(date + 0.000_5) }
 
     public init(from decoder: any Decoder) throws {
@@ -139,8 +140,8 @@ public struct DirectorEvent: Sendable, Hashable, Codable {
         return Array(try encoder.encode(self))
     }
 
-    /// Returns the environment of a notification script, except PATH. `isStart`: the event describes a state at the
-    /// start.
+    /// Returns the environment of a notification script, except PATH. `isStart` says that the event describes a state
+    /// at the start, not a change.
     public func environment(isStart: Bool = false) -> [String: String] {
         var variables = [
             "IPVSD_EVENT": kind.rawValue,

@@ -2,7 +2,7 @@ public import Addresses
 public import LoadBalancing
 internal import Synchronization
 
-/// The director's last events and their followers. A follower reads at its own pace, and delays no event.
+/// The director's last events and their followers. A follower reads at its own pace, and does not delay events.
 public final class EventLog: Sendable {
     private struct State {
         var ring: EventRing
@@ -36,7 +36,7 @@ public final class EventLog: Sendable {
         state.withLock { $0.ring.start(ofLast: count, filter: filter) }
     }
 
-    /// Returns a stream with an element for one or more new events. Events before the call have no element.
+    /// Returns a stream with an element for one or more events after the call. Earlier events have no element.
     public func news() -> AsyncStream<Void> {
         // One buffered element stands for all events that a follower has not read.
         AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
@@ -72,9 +72,9 @@ public struct EventRing: Sendable {
     /// The result of one read.
     public struct Batch: Sendable, Hashable {
         public var events: [DirectorEvent]
-        /// The number of unread events that are no longer kept, of any service.
+        /// The number of unread events that are no longer kept, also of services that the filter leaves out.
         public var missed: UInt64
-        /// The number after which the next read continues.
+        /// The number of the event after which the next read continues.
         public var last: UInt64
     }
 
@@ -109,7 +109,7 @@ public struct EventRing: Sendable {
 
     /// Returns the events after `sequence` that the filter admits, the oldest first.
     public func read(after sequence: UInt64, filter: Filter = Filter()) -> Batch {
-        // A number above the last one is from an earlier daemon.
+        // A number above the last event's is from an earlier daemon, so all events are unread.
         let sequence = sequence > last ? 0 : sequence
         let unread = last - sequence
         let kept = min(unread, UInt64(events.count))
@@ -118,7 +118,7 @@ public struct EventRing: Sendable {
         return Batch(events: Array(found), missed: unread - kept, last: last)
     }
 
-    /// Returns the number after which the last `count` events are that the filter admits.
+    /// Returns the event number after which a read returns the last `count` events that the filter admits.
     public func start(ofLast count: Int, filter: Filter = Filter()) -> UInt64 {
         let kept = read(after: last - UInt64(events.count), filter: filter).events
         guard count > 0 else { return last }

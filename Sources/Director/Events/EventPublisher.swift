@@ -3,8 +3,8 @@ internal import FoundationEssentials
 internal import HealthChecks
 internal import LoadBalancing
 
-/// The published events of services and real servers. They decide whether a further event is published. The publisher
-/// has no clock and no I/O: the caller passes the time, and gives events to followers and scripts.
+/// The record of published events, which decides whether a further event is published. The publisher has no clock and
+/// no I/O. The caller passes the time, and gives events to followers and scripts.
 struct EventPublisher {
     /// The common subject of two opposite events, such as server-up and server-down.
     struct Aspect: Hashable {
@@ -44,19 +44,21 @@ struct EventPublisher {
         return event
     }
 
-    /// Whether an event of this kind's aspect has been published since the start. False for kinds that have no
+    /// Returns whether an event of this kind's aspect has been published since the start. False for kinds that have no
     /// opposite.
     func hasPublished(_ kind: DirectorEvent.Kind, of service: ServiceAddress, server: IPAddress?) -> Bool {
         kind.aspect.map { lastPublished[Aspect(kind: $0, service: service, server: server)] != nil } ?? false
     }
 
-    /// Returns the event for a service with this usable weight, or nil when that is no news.
+    /// Returns service-down or service-up by the service's usable weight, or nil where the last published state still
+    /// holds.
     mutating func serving(_ service: ServiceAddress, usableWeight: Int) -> DirectorEvent.Kind? {
         if usableWeight == 0 { return unserved.insert(service).inserted ? .serviceDown : nil }
         return unserved.remove(service) != nil ? .serviceUp : nil
     }
 
-    /// Returns whether to log that no real server is left. If many fall at a time, only the first call returns true.
+    /// Returns whether to log that no real server is left. If many real servers fall at the same time, only the first
+    /// call returns true.
     mutating func noteDown(of service: ServiceAddress, numberUp: Int) -> Bool {
         guard numberUp == 0 else {
             emptied.remove(service)
@@ -67,7 +69,7 @@ struct EventPublisher {
 
     mutating func noteUp(of service: ServiceAddress) { emptied.remove(service) }
 
-    /// Notes the start of a service. Returns false where that was noted before.
+    /// Notes the start of a service. Returns false where the start was noted before.
     mutating func begins(_ service: ServiceAddress) -> Bool { begun.insert(service).inserted }
 
     /// Forgets the events of services and real servers that are no longer configured. Returns whether open events have
@@ -87,7 +89,7 @@ struct EventPublisher {
     // MARK: Events that outlive the daemon
 
     /// Adopts the events that the last daemon left open. `address` returns the present address of an event's service,
-    /// or nil when it is gone. Returns whether the open events have changed by that.
+    /// or nil when the service is gone. Returns whether the open events have changed by that.
     mutating func takeOver(_ open: OpenEvents, address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         self.open = open
         return keepOpen(address)

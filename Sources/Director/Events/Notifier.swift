@@ -38,7 +38,7 @@ final class Notifier: Sendable {
         startReady()
     }
 
-    /// Kills the scripts that run, and starts no more.
+    /// Kills the scripts that run, and starts no further scripts.
     func stop() {
         let programs = state.withLock { state in
             state.isStopped = true
@@ -51,8 +51,8 @@ final class Notifier: Sendable {
         while let (item, program) = next() { program.run { ending in self.ended(item, ending) } }
     }
 
-    /// Returns the next script to start, under one lock, so that `stop` finds it. A program that `stop` has killed does
-    /// not start.
+    /// Returns the next script to start, or nil. Registers the script under the same lock, so that `stop` finds it. A
+    /// program that `stop` has killed does not start.
     private func next() -> (NotificationQueue.Item, ProgramRun)? {
         state.withLock { state in
             guard !state.isStopped, let item = state.queue.next() else { return nil }
@@ -103,13 +103,13 @@ final class Notifier: Sendable {
 }
 
 /// The order of scripts. Scripts of one service run one after another, in the order of their events. Scripts of
-/// different services run at the same time. Both the running and the waiting ones are bounded, so a hanging script
-/// costs little memory.
+/// different services run at the same time. The numbers of running and of waiting scripts are bounded, so a hanging
+/// script costs little memory.
 struct NotificationQueue {
     struct Item: Sendable, Hashable {
         var event: DirectorEvent
         var notification: NotificationScript
-        /// Whether the event describes a state at the start, and no change.
+        /// Whether the event describes a state at the start, not a change.
         var isStart = false
     }
 
@@ -132,7 +132,8 @@ struct NotificationQueue {
         self.total = total
     }
 
-    /// Adds an item. Returns the oldest waiting one where it had to give way, as a service's last event matters most.
+    /// Adds an item. At a limit, removes and returns the oldest waiting item of the same service, or of the service
+    /// with the most waiting items. A service's last event matters most.
     mutating func add(_ item: Item) -> Item? {
         let service = item.event.service
         var dropped: Item?
@@ -147,7 +148,7 @@ struct NotificationQueue {
         return dropped
     }
 
-    /// Removes and returns the item to start now. It counts as running until `ended`.
+    /// Removes and returns the item to start now, or returns nil. The item's service counts as running until `ended`.
     mutating func next() -> Item? {
         guard running.count < parallelism, !turns.isEmpty else { return nil }
         let service = turns.removeFirst()

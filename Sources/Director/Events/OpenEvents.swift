@@ -3,7 +3,8 @@ internal import HostState
 internal import LoadBalancing
 internal import SystemCalls
 
-/// The published events of what services lack, until their ends are published. A later daemon may publish an end.
+/// The published events that report a service's lack, such as quorum-lost, until their ends are published. A later
+/// daemon may publish an end.
 struct OpenEvents: Sendable, Hashable {
     /// The events, in the order of their publication.
     private(set) var events: [DirectorEvent] = []
@@ -20,7 +21,7 @@ struct OpenEvents: Sendable, Hashable {
     }
 
     /// Keeps the events of services that still exist. `address` returns the present address of an event's service, or
-    /// nil where it is gone. Returns whether the open events have changed.
+    /// nil where the service is gone. Returns whether the open events have changed.
     mutating func keep(_ address: (DirectorEvent) -> ServiceAddress?) -> Bool {
         let before = events
         events = events.compactMap { event in
@@ -34,7 +35,7 @@ struct OpenEvents: Sendable, Hashable {
 }
 
 extension DirectorEvent.Kind {
-    /// The event that ends this one. Nil if the event does not report a lack.
+    /// The kind of event that ends an event of this kind. Nil for a kind that does not report a service's lack.
     var end: DirectorEvent.Kind? {
         switch self {
         case .serviceDown: .serviceUp
@@ -45,11 +46,11 @@ extension DirectorEvent.Kind {
     }
 }
 
-/// The file with open events, for the next daemon. It is replaced as a whole, and absent where there are none.
+/// The file with open events, for the next daemon. The file is replaced as a whole, and absent where no event is open.
 struct OpenEventsFile {
     let path: String
 
-    /// Reads the events. `problem` is the error where the file is damaged, which counts as empty then.
+    /// Reads the events. A damaged file counts as empty, and `problem` is its error.
     func read() -> (events: OpenEvents, problem: String?) {
         guard File.exists(path) else { return (OpenEvents(), nil) }
         var open = OpenEvents()

@@ -7,13 +7,13 @@ internal import Netlink
 internal import ServiceConfiguration
 
 /// The state of the loop that sends the questions of due rounds: the inbox of answers, the answers that wait, and the
-/// time until the next turn. It has no clock: the caller passes the time.
+/// time until the next turn. The type has no clock: the caller passes the time.
 struct CheckLoop {
     typealias Instant = ContinuousClock.Instant
 
-    /// The least time between two turns, so that thousands of rounds a second begin some at a time.
+    /// The least time between two turns, so that thousands of rounds a second begin in groups.
     static let pause = Duration.milliseconds(4)
-    /// The additional rest while no round is due.
+    /// The additional rest while every round has an open question.
     static let idleRest = Duration.seconds(1)
 
     /// The inbox of answers. Nil while the loop does not run.
@@ -22,7 +22,7 @@ struct CheckLoop {
     private var rest: (task: Task<Void, Never>, end: Instant)?
     /// The earliest time of the next turn.
     private var earliest: Instant?
-    /// The look at the check path that is under way.
+    /// The look at the check path that is under way. Nil for none.
     var look: Task<Void, Never>?
     /// The answers that wait for the end of the look, in the order of their arrival.
     private var held: [ArrivedAnswer] = []
@@ -49,7 +49,7 @@ struct CheckLoop {
 
     mutating func endRest() { rest = nil }
 
-    /// Ends the rest where a round is due before its end.
+    /// Ends the rest early where a round is due, at `due`, before the rest's end.
     func wake(for due: Instant?) {
         guard let due, let rest, max(due, earliest ?? due) < rest.end else { return }
         rest.task.cancel()
@@ -69,13 +69,13 @@ struct CheckLoop {
     }
 }
 
-/// An answer with its time and the packet counts of its arrival.
+/// An answer with the time of its arrival, and the packet counts around its question.
 struct ArrivedAnswer {
     var answer: Checker.Answer
     var isOutOfTurn: Bool
     var time: ContinuousClock.Instant
     /// The packet counts of the real server's checks, from before the question and from the arrival of a failure. Nil
-    /// where none are counted.
+    /// for other answers, and where no packets are counted.
     var traffic: (before: CheckTraffic, after: CheckTraffic)?
 
     var round: Int { Int(answer.id) }
@@ -155,10 +155,11 @@ extension Director {
 
     // MARK: Questions
 
-    /// The error that a question cannot reach a real server.
+    /// The error of a question that has no way to its real server.
     struct NoWay: Error { var reason: String }
 
-    /// Returns the question of a round, and notes the packet counts from before it. The question has the round's id.
+    /// Returns the question of a round, and notes the packet counts from before the question. The question has the
+    /// round's id.
     func question(of id: Int, isOutOfTurn: Bool = false) -> Result<Checker.Question, NoWay> {
         guard let inquiry = health.inquiry(id) else { return .failure(NoWay(reason: "the check was removed")) }
         let round = inquiry.round
@@ -172,8 +173,8 @@ extension Director {
         }
     }
 
-    /// Returns the packet counts of the inquiry's checks, or nil if checks on this way are not counted. `begins`: a
-    /// question is sent right after this.
+    /// Returns the packet counts of the inquiry's checks, or nil if checks on this way are not counted. `begins` says
+    /// that a question is sent right after the call.
     private func traffic(
         of inquiry: HealthSupervisor.Inquiry, by way: Check.Way, begins: Bool
     ) -> CheckTraffic? {
@@ -185,7 +186,7 @@ extension Director {
         guard let dataPlane = running?.dataPlane, let socket = dataPlane.checkSocket(for: member) else {
             return .failure(NoWay(reason: "the director is stopping"))
         }
-        // This is the result of the last `refreshPaths`. A look-up in the kernel would cost more than the check.
+        // The route is that of the last `refreshPaths`. A look-up in the kernel would cost more than the check.
         guard let path = dataPlane.route(to: member.server) else {
             return .failure(NoWay(reason: nextHops.reasonOfNoWay(to: member.server)))
         }
@@ -200,7 +201,7 @@ extension Director {
     // MARK: Answers
 
     /// Judges an answer for each service of its round. Returns false if the answer waits for a look at the check path.
-    /// It is then judged when the look ends.
+    /// Such an answer is judged when the look ends.
     func accept(_ answer: Checker.Answer, isOutOfTurn: Bool = false) -> Bool {
         var arrived = ArrivedAnswer(answer: answer, isOutOfTurn: isOutOfTurn, time: clock.now)
         let before = health.noteAnswered(arrived.round, isOutOfTurn: isOutOfTurn)
@@ -218,15 +219,16 @@ extension Director {
         return true
     }
 
-    /// Returns whether the answer waits for a look at the check path. Later answers of its round wait, too, to stay in
-    /// order.
+    /// Returns whether the answer waits for a look at the check path. Later answers of the same round wait, too, so
+    /// that they stay in order.
     private func waitsForLook(_ arrived: ArrivedAnswer) -> Bool {
         if checkLoop.holdsAnswer(of: arrived.round) { return true }
         guard arrived.isSilence, health.round(arrived.round)?.vip != nil else { return false }
         return beginLook(at: arrived.time)
     }
 
-    /// Starts a look at the check path, unless one is under way. Returns false where the last look was too recent.
+    /// Starts a look at the check path, unless a look is under way. Returns false where no look can start: the last one
+    /// was too recent, or the director does not forward.
     private func beginLook(at now: ContinuousClock.Instant) -> Bool {
         if checkLoop.look != nil { return true }
         guard resources.mayLook(at: now), let running, running.isForwarding else { return false }
@@ -245,7 +247,8 @@ extension Director {
         return true
     }
 
-    /// Records an answer, unless the check path excuses its failure.
+    /// Records an answer, except a failure that the check path or the packet counts show to be this machine's own
+    /// fault.
     private func judge(_ arrived: ArrivedAnswer) {
         let answer = arrived.answer
         if case .failed(let failure) = answer.verdict, !failure.isOwn {

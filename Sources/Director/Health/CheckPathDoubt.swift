@@ -11,16 +11,16 @@ enum CheckPathDoubt: Hashable, CustomStringConvertible {
     /// An answer arrived on the check device, but not at the socket.
     case answerLost
 
-    /// Creates a doubt from the counts before the question and after the failure, or nil where they prove nothing.
-    /// `isShared`: other checks of the real server are in the same counts, so an answer may be theirs. The counts wrap
-    /// around.
+    /// Creates a doubt from the counts before the question and after the failure, or nil where the counts prove
+    /// nothing. `isShared` says that the counts include other checks of the real server, so that an answer may belong
+    /// to them. The counts wrap around.
     init?(from before: CheckTraffic, to after: CheckTraffic, _ failure: CheckVerdict.Failure, isShared: Bool) {
         if after.sent == before.sent {
             self = .questionLost
         } else if failure.hostAnswered || Int32(bitPattern: after.answered &- before.answered) <= 0 {
             return nil
         } else if let heard = after.heard {
-            // A segment that a socket has acknowledged has arrived there.
+            // A segment that a socket has acknowledged has arrived at the socket.
             guard heard != after.answered else { return nil }
             self = .answerLost
         } else {
@@ -55,22 +55,22 @@ extension Check {
 }
 
 /// The packet counts from before open questions, and the services with checks that last failed by this machine's own
-/// fault. It has no clock.
+/// fault. The type has no clock: the caller passes the time.
 struct CheckDoubts {
     typealias Instant = ContinuousClock.Instant
 
-    /// An open question. A round may have one in its turn and one out of turn at the same time.
+    /// An open question. A round may have a question in its turn and a question out of turn at the same time.
     struct Question: Hashable {
         var round: Int
         var isOutOfTurn = false
     }
 
-    /// The least time between two events of a service.
+    /// The least time between two check-path-in-doubt events of a service.
     private static let pause = Duration.seconds(60)
 
     /// The packet counts from before each open question.
     private var before: [Question: CheckTraffic] = [:]
-    /// The rounds in doubt of each service that has some.
+    /// The ids of the rounds in doubt, for each service that has such rounds.
     private var rounds: [ServiceAddress: Set<Int>] = [:]
     /// The time of each service's last event.
     private var published: [ServiceAddress: Instant] = [:]
@@ -79,16 +79,17 @@ struct CheckDoubts {
 
     // MARK: Questions
 
-    /// Notes the packet counts from before a question. They are nil if the checks' packets are not counted.
+    /// Notes an open question, with the packet counts from before it. The counts are nil if the check's packets are not
+    /// counted.
     mutating func begin(_ question: Question, before traffic: CheckTraffic?) { before[question] = traffic }
 
-    /// Removes an answered question. Returns the counts from before it.
+    /// Removes an answered question. Returns the counts from before the question.
     mutating func end(_ question: Question) -> CheckTraffic? { before.removeValue(forKey: question) }
 
     // MARK: Doubts
 
     /// Returns whether the kernel has counted packets with a wrong checksum since the last call. A dropped answer may
-    /// have been one of them, which is not this machine's fault. `count` is the kernel's total, or nil where it is
+    /// have been such a packet, which is not this machine's fault. `count` is the kernel's total, or nil where it is
     /// unknown.
     mutating func hasChecksumErrors(_ count: UInt64?) -> Bool {
         defer { checksumErrors = count }
@@ -96,8 +97,8 @@ struct CheckDoubts {
         return count > checksumErrors
     }
 
-    /// Notes that a check of these services failed by this machine's own fault. Returns the services with an event to
-    /// publish.
+    /// Notes that a check of these services failed by this machine's own fault. Returns the services for which an event
+    /// is to be published.
     mutating func note(_ round: Int, of services: Set<ServiceAddress>, at now: Instant) -> [ServiceAddress] {
         var news: [ServiceAddress] = []
         for service in services {

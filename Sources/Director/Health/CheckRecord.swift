@@ -12,7 +12,7 @@ struct CheckRecord {
     private(set) var statistics: [ServiceAddress: [Probe: CheckStatistics]] = [:]
     /// The reasons why this machine could not check the last time, by the rounds' ids.
     private var notAsked: [Int: String] = [:]
-    /// The times at which shortages were logged.
+    /// The time at which each shortage was logged last, by its text.
     private var shortagesLogged: [String: Instant] = [:]
 
     // MARK: Results
@@ -43,7 +43,7 @@ struct CheckRecord {
         return true
     }
 
-    /// Returns the reason why one of these rounds has no recent result, or nil where all have one.
+    /// Returns the reason why one of these rounds has no recent result, or nil where each has a recent result.
     func reasonNotAsked(among rounds: [Int]) -> String? { rounds.lazy.compactMap { notAsked[$0] }.first }
 
     /// Forgets removed rounds. Their ids are not used again.

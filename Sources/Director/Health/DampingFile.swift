@@ -15,7 +15,7 @@ struct DampingFile {
 
     let path: String
 
-    /// Reads the entries. `problem` is the error where the file is damaged, which counts as empty then.
+    /// Reads the entries. A damaged file counts as empty, and `problem` is its error.
     func read() -> (entries: [Entry], problem: String?) {
         guard File.exists(path) else { return ([], nil) }
         do {
@@ -25,7 +25,7 @@ struct DampingFile {
         }
     }
 
-    /// Writes the entries without a wait for the disk. They are of no use after a crash of the machine.
+    /// Writes the entries without a wait for the disk. The entries are of no use after a crash of the machine.
     func write(_ entries: [Entry]) throws {
         guard !entries.isEmpty else { return try File.remove(path, synchronized: false) }
         let encoder = JSONEncoder()

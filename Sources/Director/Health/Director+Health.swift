@@ -31,7 +31,7 @@ extension Director {
     /// Restores health from before a refused change.
     func restoreHealth(_ former: HealthSupervisor) { health = former }
 
-    /// Returns the learnt ports that have answered by now, of each service that learns ports.
+    /// Returns the learnt ports that have answered by now, by real server, for each service that learns ports.
     private func answeredPorts(
         for configuration: DirectorConfiguration
     ) throws -> [ServiceAddress: [IPAddress: Set<UInt16>]] {
@@ -52,7 +52,7 @@ extension Director {
 
     // MARK: Time, clients and operators
 
-    /// Advances slow starts and ends holds ten times a second, until cancelled.
+    /// Advances slow starts, and ends holds of flap damping, ten times a second until cancelled.
     func watchTime() async {
         while !Task.isCancelled {
             for (service, changes) in health.advance(to: clock.now) { apply(changes, of: service) }
@@ -89,7 +89,7 @@ extension Director {
 
     private var dampingFile: DampingFile { DampingFile(path: instance.damping) }
 
-    /// Schedules one write of damping for all changes until then.
+    /// Schedules one write of damping for all changes until the write.
     func saveDampingSoon() {
         guard running != nil, health.noteUnsavedDamping() else { return }
         Task { saveDamping() }

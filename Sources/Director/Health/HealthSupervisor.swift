@@ -5,7 +5,7 @@ internal import LoadBalancing
 internal import ServiceConfiguration
 
 /// The health of all services. Answers of checks, time and drains come in, and changes of weights and transitions go
-/// out. It has no I/O and no clock: the caller sends the questions that are due, and passes the time.
+/// out. The supervisor has no I/O and no clock: the caller sends the questions that are due, and passes the time.
 struct HealthSupervisor {
     typealias Instant = ContinuousClock.Instant
 
@@ -13,11 +13,11 @@ struct HealthSupervisor {
     struct Findings {
         /// The changes of each service of the round.
         var changes: [(service: ServiceAddress, changes: ServiceState.Changes)] = []
-        /// The learnt ports that have answered on each real server, where they have changed.
+        /// The learnt ports that have answered on each real server, where these ports have changed.
         var answeredPorts: [(member: ServiceMember, ports: Set<UInt16>)] = []
-        /// The real server whose host did not answer. Its next hop may have another MAC now.
+        /// The real server whose host did not answer. The next hop to this server may have another MAC now.
         var silentHost: IPAddress?
-        /// A shortage of this machine that prevents checks, where it was not logged of late.
+        /// A shortage of this machine that prevents checks. Nil for none, or where it was logged in the last minute.
         var shortage: String?
         /// The services whose checks have begun to fail by this machine's own fault, with the reason.
         var inDoubt: [(service: ServiceAddress, reason: String)] = []
@@ -33,7 +33,7 @@ struct HealthSupervisor {
         var isAskedBeside: Bool
     }
 
-    /// The results of ports that clients use.
+    /// The results of learning ports that clients use.
     struct Learning {
         /// The learnt ports that no real server answers any more.
         var forgotten: Set<UInt16>
@@ -59,7 +59,7 @@ struct HealthSupervisor {
         states[member.service]?.servers[member.server]?.condition.isUp == true
     }
 
-    /// Returns the reason why the member has no recent result, or nil when all its checks have one.
+    /// Returns the reason why the member has no recent result, or nil when all its checks have a recent result.
     func reasonNotAsked(_ member: ServiceMember) -> String? {
         record.reasonNotAsked(among: rounds.ids(of: member))
     }
@@ -69,7 +69,7 @@ struct HealthSupervisor {
     /// Returns the due rounds, and marks each as open until `finish`.
     mutating func takeDue(at now: Instant) -> [Int] { rounds.takeDue(at: now) }
 
-    /// The time at which the next round is due. Nil when all are open, or there are none.
+    /// The time at which the next round is due. Nil when all rounds have open questions, or there are no rounds.
     var nextDue: Instant? { rounds.nextDue }
 
     var roundIDs: Set<Int> { rounds.ids }
@@ -82,8 +82,8 @@ struct HealthSupervisor {
         return Inquiry(round: active.round, member: first, isAskedBeside: isAskedBeside(active))
     }
 
-    /// Whether the round's next question goes both through the tunnel and to the real server's own address. A bare
-    /// check does so while a service has no verdict of it, since it costs little.
+    /// Returns whether the round's next question goes both through the tunnel and to the real server's own address. A
+    /// bare check, which costs little, goes both ways until it is steadily up for each service.
     private func isAskedBeside(_ active: Rounds.Active) -> Bool {
         let probe = active.round.probe
         switch probe.via {
@@ -179,9 +179,9 @@ struct HealthSupervisor {
         return findings
     }
 
-    /// Returns the proof that the failure is this machine's own, or nil. The proof comes from the packet counts before
-    /// the question and after the failure. `checksumErrors` returns the kernel's count of packets with a wrong
-    /// checksum.
+    /// Returns the proof that the failure is this machine's own, or nil where there is none. The proof comes from the
+    /// packet counts before the question and after the failure. `checksumErrors` returns the kernel's count of packets
+    /// with a wrong checksum.
     mutating func doubt(
         _ id: Int, _ failure: CheckVerdict.Failure, from before: CheckTraffic, to after: CheckTraffic,
         checksumErrors: () -> UInt64?
@@ -192,7 +192,7 @@ struct HealthSupervisor {
         return doubt
     }
 
-    /// Whether another round's packets are counted together with this round's.
+    /// Returns whether another round's packets are counted together with this round's.
     private func sharesTransport(_ id: Int) -> Bool {
         guard let active = rounds[id], let transport = active.round.probe.check.transport else { return false }
         return active.targets.flatMap(rounds.ids).contains {
@@ -235,14 +235,15 @@ struct HealthSupervisor {
     /// Returns the changes by time alone, which are steps of slow starts and ends of holds.
     mutating func advance(to now: Instant) -> [(service: ServiceAddress, changes: ServiceState.Changes)] {
         var all: [(service: ServiceAddress, changes: ServiceState.Changes)] = []
-        // Only the addresses are copied. A state that the loop held would be copied at its change.
+        // Only the addresses are copied. A state that the loop held as well would be copied when it changes.
         for service in states.filter(\.value.isTimed).map(\.key) {
             if let changes = states[service]?.advance(to: now), changes.hasNews { all.append((service, changes)) }
         }
         return all
     }
 
-    /// Learns ports that clients use, the most important ones first. Returns nil where there is no such service.
+    /// Learns ports that clients use. `ports` has the most important ones first. Returns nil where there is no such
+    /// service.
     mutating func learn(_ ports: [UInt16], of service: ServiceAddress, at now: Instant) -> Learning? {
         guard let asked = states[service]?.health.questions,
             let (forgotten, changes) = states[service]?.learn(ports: ports, at: now)
@@ -252,7 +253,7 @@ struct HealthSupervisor {
             forgotten: forgotten, changes: changes, hasNewQuestions: states[service]?.health.questions != asked)
     }
 
-    /// Sets the drained members of the service.
+    /// Sets the drained members of the service. Returns nil where there is no such service.
     mutating func setDrained(
         _ drained: Set<IPAddress>, of service: ServiceAddress, at now: Instant
     ) -> ServiceState.Changes? {
@@ -283,10 +284,10 @@ struct HealthSupervisor {
     }
 
     /// Returns the member and the time of the next question out of turn, or nil when the series is over. The question
-    /// is delayed where handshakes with the member complete again.
+    /// keeps a distance from the round's last question and refusal.
     func nextOutOfTurn(_ id: Int) -> (member: ServiceMember, time: Instant)? {
         guard let (member, earliest) = outOfTurn.next(id), isUp(member), let active = rounds[id] else { return nil }
-        // One short disturbance must not hit both this question and the scheduled one before it.
+        // One short disturbance must not hit both this question and the scheduled question before it.
         let last = [active.asked, active.refused].compactMap(\.self).max()
         return (member, max(earliest, last.map { $0 + OutOfTurnChecks.distance } ?? earliest))
     }
@@ -316,7 +317,8 @@ struct HealthSupervisor {
         }
     }
 
-    /// Moves to another configuration. Returns the transitions of each service, to log and publish after the update.
+    /// Moves the states to another configuration. Returns the transitions of each service, to log and publish after the
+    /// update.
     mutating func reconfigure(_ change: Reconfiguration) -> Reconfiguration.Transitions {
         let (states, transitions) = change.states(from: states)
         self.states = states

@@ -3,13 +3,13 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The schedule of checks out of turn, which clients' unanswered SYNs start. It has no clock: the caller passes the
-/// time.
+/// The schedule of checks out of turn, which clients' unanswered SYNs start. The type has no clock: the caller passes
+/// the time.
 ///
 /// Anybody can send SYNs that stay unanswered, or feign handshakes, from spoofed addresses. So a round has at most one
 /// series of questions out of turn in each fast interval. The series begins at once, and ends with the first answer
-/// that passes. One short disturbance cannot cause all its failures: a pause follows a refusal, and a silence lasts as
-/// long as the check's time-out.
+/// that passes. One short disturbance cannot cause all failures of a series: a pause follows a refusal, and a silence
+/// lasts as long as the check's time-out.
 struct OutOfTurnChecks {
     typealias Instant = ContinuousClock.Instant
 
@@ -37,8 +37,8 @@ struct OutOfTurnChecks {
         return unanswered.filter { seen[$0.key] != $0.value }.map(\.key)
     }
 
-    /// Begins a series of at most `fall` failures, unless the round had one within this interval. `unanswered` is the
-    /// number of the member's unanswered SYNs. Returns whether a series begins.
+    /// Begins a series of at most `fall` failures, unless a series of the round still runs, or began within `interval`.
+    /// `unanswered` is the number of the member's unanswered SYNs. Returns whether a series begins.
     mutating func begin(
         _ round: Int, for member: ServiceMember, unanswered: UInt32, fall: Int, interval: Duration, at now: Instant
     ) -> Bool {
@@ -53,14 +53,16 @@ struct OutOfTurnChecks {
         series[round].flatMap { $0.left > 0 ? ($0.member, $0.earliest) : nil }
     }
 
-    /// Delays the next question, as a handshake with the member has completed. Ends the series after the interval.
+    /// Delays the next question, as a handshake with the member has completed. Ends the series where its interval is
+    /// over.
     mutating func postpone(_ round: Int, at now: Instant) {
         guard let current = series[round] else { return }
         if now >= current.end { series[round]?.left = 0 }
         series[round]?.earliest = now + Self.distance
     }
 
-    /// Notes that a question was sent. The distance also holds where a time-out is shorter.
+    /// Notes that a question was sent. The least distance to the next question also holds where the check's time-out is
+    /// shorter.
     mutating func noteAsked(_ round: Int, at now: Instant) { series[round]?.earliest = now + Self.distance }
 
     /// Notes that a question has failed.
@@ -77,7 +79,7 @@ struct OutOfTurnChecks {
     }
 }
 
-/// The checks of real servers with unanswered SYNs, before their turn.
+/// The checks out of turn of real servers with unanswered SYNs.
 extension Director {
     /// The time between two looks for unanswered SYNs, unless a look takes long.
     private static let suspicionPeriod = Duration.milliseconds(20)
@@ -87,7 +89,7 @@ extension Director {
         while !Task.isCancelled {
             let began = clock.now
             if configuration.watchesSYNs, let dataPlane = running?.dataPlane { checkSuspects(of: dataPlane) }
-            // A look at many suspects leaves time for the checks.
+            // The sleep grows with the duration of the look, so a look at many suspects leaves time for the checks.
             try? await clock.sleep(for: max(Self.suspicionPeriod, began.duration(to: clock.now) * 4))
         }
     }

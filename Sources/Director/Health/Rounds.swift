@@ -4,7 +4,7 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The rounds, their members and their schedule. It has no clock: the caller passes the time.
+/// The rounds, their members and their schedule. The type has no clock: the caller passes the time.
 struct Rounds {
     typealias Instant = ContinuousClock.Instant
 
@@ -14,7 +14,7 @@ struct Rounds {
         var targets: [ServiceMember]
         /// The time of the open question in turn. Nil when none is open.
         fileprivate(set) var asked: Instant?
-        /// The time of the host's last refusal.
+        /// The time of the host's last refusal. Nil for none.
         fileprivate(set) var refused: Instant?
     }
 
@@ -33,8 +33,8 @@ struct Rounds {
 
     var ids: Set<Int> { Set(active.keys) }
 
-    /// Adds and removes rounds to match `wanted`, and adds new ones in this order. Rounds that stay keep their
-    /// schedule. Returns the ids of removed rounds.
+    /// Adds and removes rounds to match `wanted`. New rounds are added in the order of `wanted`. Rounds that stay keep
+    /// their schedule. Returns the ids of removed rounds.
     mutating func update(to wanted: [(round: Round, target: ServiceMember)], at now: Instant) -> Set<Int> {
         var targets: [Round: [ServiceMember]] = [:]
         var order: [Round] = []

@@ -8,11 +8,11 @@ public struct DrainRequest: Sendable, Hashable, Codable {
     public var server: String
     /// A listener of the one service that the request is for. Nil for all services.
     public var service: String?
-    /// Whether to drain also where a service is left with less than its quorum.
+    /// Whether to drain the real server even where that leaves a service with less than its quorum.
     public var force: Bool?
     /// Whether persistent clients move to other real servers with their next connection.
     public var movePersistent: Bool?
-    /// Whether datagrams move to other real servers, as they do when a real server is removed.
+    /// Whether datagrams leave the real server, by the same rule as those of a removed server (`ServerRemoval`).
     public var moveDatagrams: Bool?
     /// Whether to refuse the request where the real server is not drained.
     public var onlyIfDrained: Bool?
@@ -50,7 +50,7 @@ public struct DrainReport: Sendable, Hashable, Codable {
         public var active: UInt32
         public var inactive: UInt32
         /// The time-out of persistence in seconds. A client's new connections stay at the real server for this time
-        /// after its last packet, unless clients move.
+        /// after the client's last packet, unless clients move. Nil where the service is not persistent.
         @OrNull public var persistence: Int?
         /// Whether persistent clients move to other real servers with their next connection.
         public var movesPersistent: Bool
@@ -62,7 +62,7 @@ public struct DrainReport: Sendable, Hashable, Codable {
     /// Whether the data plane has all services as desired. False while the kernel refuses an update, which the daemon
     /// tries again every second.
     public var isInForce: Bool
-    /// The services that have the real server, or the one of the request.
+    /// The services that have the real server, or only the service that the request names.
     public var services: [Service]
 
     enum CodingKeys: String, CodingKey {

@@ -7,7 +7,8 @@ internal import LoadBalancing
 internal import Logging
 internal import ServiceConfiguration
 
-/// The drains of operators, and decisions on requests. It stores drains, and the caller applies them.
+/// The drains of operators, and decisions on requests. The type stores drains on disk, and the caller applies them to
+/// the data plane.
 struct Maintenance {
     /// The change that a request makes.
     struct Change {
@@ -44,8 +45,8 @@ struct Maintenance {
 
     // MARK: Decisions
 
-    /// Decides on a drain. A request for a drained server can only add the move of persistent clients or datagrams.
-    /// `health` returns the state of a service.
+    /// Decides on a drain. A request for a drained server can only widen its drain to all services, or add the move of
+    /// persistent clients or datagrams. `health` returns the state of a service.
     func drain(
         _ request: DrainRequest, in configuration: DirectorConfiguration, health: (ServiceAddress) -> ServiceState?,
         at now: Date
@@ -94,7 +95,7 @@ struct Maintenance {
             change: Change(turn: .undrained, overrides: wanted, services: affected))
     }
 
-    /// Returns the real server and the services of a request.
+    /// Returns the real server and the services of a request. Throws where the configuration does not have them.
     func find(
         _ request: DrainRequest, in configuration: DirectorConfiguration
     ) throws -> (server: IPAddress, services: [ConfiguredService]) {

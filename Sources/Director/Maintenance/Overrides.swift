@@ -2,22 +2,23 @@ public import Addresses
 public import FoundationEssentials
 public import LoadBalancing
 
-/// The operators' drains. They are no part of the configuration, and hold until `undrain`. Restarts, reloads and
+/// The operators' drains. They are not part of the configuration, and hold until `undrain`. Restarts, reloads and
 /// reboots do not end them.
 public struct Overrides: Sendable, Hashable, Codable {
     /// A drain of one real server.
     public struct Drain: Sendable, Hashable, Codable {
         public var server: IPAddress
-        /// A listener of the one service that the drain is for. Nil for all services with the real server, also later
-        /// ones.
+        /// A listener of the one service that the drain is for. Nil for all services with the real server, also
+        /// services that are configured later.
         public var service: ServiceAddress?
         public var since: Date
         /// Whether persistent clients move to other real servers with their next connection.
         var movesPersistent: Bool?
-        /// Whether datagrams move to other real servers.
+        /// Whether datagrams leave the real server, by the same rule as those of a removed server (`ServerRemoval`).
         var movesDatagrams: Bool?
 
-        /// Whether the drain holds for the real server in the service, which may have another first listener by now.
+        /// Returns whether the drain holds for the real server in the service, which may have another first listener by
+        /// now.
         func holds(for server: IPAddress, in service: VirtualService) -> Bool {
             self.server == server && (self.service.map(service.listeners.contains) ?? true)
         }
@@ -43,7 +44,7 @@ public struct Overrides: Sendable, Hashable, Codable {
 
     public var isEmpty: Bool { drains.isEmpty }
 
-    /// Returns the oldest drain that holds for the real server in the service.
+    /// Returns the oldest drain that holds for the real server in the service, or nil.
     public func drain(of server: IPAddress, in service: VirtualService) -> Drain? {
         drains.filter { $0.holds(for: server, in: service) }.min { $0.since < $1.since }
     }
@@ -61,8 +62,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         drains.contains { $0.movesDatagrams == true && $0.holds(for: server, in: service) }
     }
 
-    /// Adds a drain, with `since` in whole seconds. An equal drain only gains the moves of persistent clients and
-    /// datagrams, which end with the drain alone. Returns whether anything has changed.
+    /// Adds a drain, with `since` in whole seconds. A present drain of the same server and service only gains the moves
+    /// of persistent clients and datagrams. A move ends only with its drain. Returns whether anything has changed.
     public mutating func drain(
         _ server: IPAddress, service: ServiceAddress?, since: Date, movesPersistent: Bool = false,
         movesDatagrams: Bool = false
@@ -81,8 +82,8 @@ public struct Overrides: Sendable, Hashable, Codable {
         return true
     }
 
-    /// Ends the drain of the real server in one service, or all its drains where `service` is nil. Returns false where
-    /// there was none.
+    /// Ends the drain of the real server in one service, or all drains of the real server where `service` is nil.
+    /// Returns false where there was no such drain.
     public mutating func undrain(_ server: IPAddress, service: VirtualService?) -> Bool {
         let before = drains.count
         drains.removeAll { drain in

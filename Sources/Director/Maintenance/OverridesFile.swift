@@ -3,11 +3,11 @@ internal import Glibc
 internal import HostState
 internal import SystemCalls
 
-/// The file with the drains of operators. It is replaced as a whole, and absent without drains.
+/// The file with the drains of operators. It is replaced as a whole, and absent where there are no drains.
 struct OverridesFile {
     let path: String
 
-    /// The error that the file cannot be read or decoded.
+    /// The error of a file that cannot be read or decoded.
     struct Damage: Error, CustomStringConvertible { let description: String }
 
     /// Reads the drains. A missing file has none.
@@ -23,7 +23,7 @@ struct OverridesFile {
     }
 
     /// Reads the drains for a director that starts. A damaged file must not prevent the start: it is renamed, and
-    /// counts as empty. `problem` is the error then.
+    /// counts as empty. `problem` is the error, or nil where the file is good.
     func takeOver() -> (overrides: Overrides, problem: String?) {
         do { return (try read(), nil) } catch {
             let aside = "\(path).damaged"

@@ -4,8 +4,8 @@ public import HostState
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The stored drains while no director runs. The next start applies changes of them. A caller that changes them holds
-/// the instance's lock.
+/// The stored drains while no director runs. The next start applies changes of them. A caller that changes the drains
+/// has to hold the instance's lock.
 public struct StoredDrains {
     private let file: OverridesFile
 

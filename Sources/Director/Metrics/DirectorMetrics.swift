@@ -51,7 +51,7 @@ extension Director {
     public func metrics() throws -> DirectorMetrics? {
         guard let status = try describe(), let dataPlane = running?.dataPlane else { return nil }
         let checks = health.record.statistics.flatMap { service, statistics in
-            // Checks that differ only in what they expect have one name.
+            // Checks that differ only in the expected answer have the same name, and share a row.
             Dictionary(statistics.map { ($0.key.name, $0.value) }, uniquingKeysWith: { $0.joined(with: $1) })
                 .map { DirectorMetrics.Check(service: service, name: $0.key, statistics: $0.value) }
         }

@@ -36,7 +36,7 @@ enum AddressRefusals {
         }
     }
 
-    /// Whether this machine's packets to a real server have the address as their source.
+    /// Returns whether this machine's packets to its first real server, by address, have this address as their source.
     private static func isSource(
         _ address: IPAddress, _ configuration: DirectorConfiguration, _ network: any Network
     ) throws -> Bool {
@@ -63,7 +63,7 @@ enum AddressRefusals {
 
     // MARK: Local nodes
 
-    /// Refuses the director itself as a real server, which IPVS calls a local node, where a service has every port.
+    /// Refuses the director itself as a real server (IPVS: a local node) of a service with every port.
     private static func refuseEveryPortOfThisDirector(
         _ configuration: DirectorConfiguration, _ network: any Network
     ) throws {
@@ -77,7 +77,7 @@ enum AddressRefusals {
     }
 
     /// Returns the reason why the real server cannot be a local node, or nil. A local node of a VIP with all ports
-    /// would open every port of this machine to its clients, sshd's too.
+    /// would open every port of this machine to its clients, also that of sshd.
     static func reasonAgainstLocalNode(_ server: IPAddress, of configuration: DirectorConfiguration) -> String? {
         // The search for an any-port listener comes first, as services may have thousands of real servers.
         let services = configuration.services.lazy.filter { service in
@@ -91,7 +91,7 @@ enum AddressRefusals {
 
     // MARK: Subnets
 
-    /// Throws where the address is the first or last one of a subnet, which no host has.
+    /// Throws where the address is the network or broadcast address of a subnet, which no host has.
     private static func refuseEndOfSubnet(
         _ address: IPAddress, _ place: String, _ addresses: [InterfaceAddress]
     ) throws {

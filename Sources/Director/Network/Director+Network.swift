@@ -8,8 +8,8 @@ internal import Netlink
 internal import NIOPosix
 internal import ServiceConfiguration
 
-/// The order in which the director follows its network. `NextHops`, `VIPAddresses` and `ManagedResources` decide, and
-/// return findings to log and publish.
+/// The steps by which the director follows its network, in order. `NextHops`, `VIPAddresses` and `ManagedResources`
+/// decide, and return findings to log and publish.
 extension Director {
     func report(_ findings: NetworkFindings) {
         for line in findings.lines { logger.log(level: line.level, "\(line.text)", metadata: line.metadata) }
@@ -18,8 +18,8 @@ extension Director {
 
     // MARK: Next hops
 
-    /// Updates the paths after routes, neighbours and links. `limit` is the largest number of real servers to look up,
-    /// each in its turn.
+    /// Updates the paths to real servers by the kernel's routes, neighbours and links. `limit` is the largest number of
+    /// real servers to look up, each in its turn.
     func refreshPaths(atMost limit: Int = .max) {
         guard let running else { return }
         // Interfaces come first, as frames for a MAC that the data plane lacks are lost.
@@ -55,15 +55,15 @@ extension Director {
 
     // MARK: The kernel's notifications
 
-    /// Follows the interfaces without a wait for routes. If a VIP has moved to a macvlan, frames for it are lost until
-    /// the interfaces are followed.
+    /// Follows the interfaces without a wait for routes. If a VIP has moved to a macvlan, frames for the VIP are lost
+    /// until the interfaces are followed.
     func monitorInterfaces() async {
         // `monitorNetwork` logs the error.
         guard let events = try? network.changes(of: [.link, .address]) else { return }
         for await _ in events {
             let began = clock.now
             attempt("follow the interfaces") { try refreshInterfaces() }
-            // A burst leaves half of the time for other work.
+            // During a burst, the sleep leaves half of the time for other work.
             try? await clock.sleep(for: began.duration(to: clock.now))
         }
     }
@@ -79,7 +79,7 @@ extension Director {
         for await _ in events {
             let began = clock.now
             refreshPaths()
-            // A burst becomes one update. The pause after a long one leaves time for the checks.
+            // A burst becomes one update. The pause after a long update leaves time for the checks.
             let took = began.duration(to: clock.now)
             try? await clock.sleep(for: max(.milliseconds(20), took * 4))
         }
@@ -89,7 +89,7 @@ extension Director {
 
     /// The checker of path MTU probes. It has its own event loop, as forged messages can start probes.
     private static let pathProber = Checker(group: MultiThreadedEventLoopGroup(numberOfThreads: 1))
-    /// The time-out of a probe. Each size gets three pings, whose time-out is a fortieth of it.
+    /// The time-out of a probe. Each size gets three pings, each of which times out after a fortieth of this time.
     private static let probeTimeout: Duration = .seconds(10)
 
     /// Learns path MTUs between the director and its real servers. Anybody can forge routers' messages. So a message
@@ -120,8 +120,8 @@ extension Director {
         }
     }
 
-    /// Pings the real server's own address with packets up to `size`, and applies the result. A router's error about a
-    /// ping quotes it, which distinguishes it from a forged one.
+    /// Pings the real server's own address with packets up to `size`, and applies the result. A router's genuine error
+    /// about a ping quotes the ping, which a forged error cannot.
     private func probe(size: UInt32, for error: FragmentationNeeded) async {
         let server = error.destination
         let verdict: CheckVerdict
@@ -170,7 +170,7 @@ extension Director {
 
     // MARK: Repairs
 
-    /// Restores the director's own changes of the machine that were undone by others. Called every second.
+    /// Restores the director's own changes of the machine that somebody else has undone. Called every second.
     func repair() throws {
         guard let running, running.isForwarding else { return }
         attempt("list the interfaces") { updateNames(in: running.journal, try network.links()) }
@@ -180,7 +180,8 @@ extension Director {
         report(resources.note(repairs, of: configuration.services, at: clock.now))
     }
 
-    /// Updates the names of interfaces in the journal, which has them in memory also where the file cannot be written.
+    /// Updates the names of interfaces in the journal. In memory the names are right even where the file cannot be
+    /// written.
     private func updateNames(in journal: ChangeJournal, _ links: [Link]) {
         attempt("follow the names of interfaces") { try journal.follow(links) }
     }

@@ -6,7 +6,7 @@ internal import HostState
 internal import Packets
 internal import SystemCalls
 
-/// A router's message that a tunnelled packet is too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
+/// A router's message that a tunnelled packet was too big (ICMP type 3 code 4, RFC 792 and RFC 1191 section 4).
 struct FragmentationNeeded: Sendable, Equatable {
     var router: IPAddress
     /// The source of the quoted outer packet.
@@ -15,13 +15,13 @@ struct FragmentationNeeded: Sendable, Equatable {
     var destination: IPAddress
     /// The total length of the quoted outer packet in bytes.
     var length: UInt32
-    /// The destination of the inner packet, or nil where that is not quoted.
+    /// The destination of the inner packet, or nil where the quotation ends before it.
     var innerDestination: IPAddress?
     var content = Content.unknown
     /// The MTU of the router's next hop. 0 from routers that omit it.
     var mtu: UInt32
 
-    /// The flow of the packet inside, as far as it is quoted.
+    /// The flow of the inner packet, as far as the quotation reaches.
     enum Content: Sendable, Equatable {
         /// The quotation ends before the ports.
         case unknown
@@ -33,8 +33,8 @@ struct FragmentationNeeded: Sendable, Equatable {
 
 extension FragmentationNeeded {
     /// Parses a packet from a raw socket, whose ICMP checksum the kernel has not verified. Returns nil for other
-    /// messages, truncated ones, and quotations that are no director's: without DF, small enough, or without an IPv4
-    /// packet of the right length inside.
+    /// messages, for truncated ones, and where the quoted packet cannot be a director's. A director's packet has DF,
+    /// exceeds the MTU, and contains an IPv4 packet of the right length.
     init?(packet: [UInt8]) {
         guard let payload = IPv4.payload(of: packet), packet[IPv4.protocolNumber] == IPProtocol.icmp,
             let router = packet[IPv4.source], let end = packet[IPv4.totalLength].map({ Int($0) }),
@@ -75,8 +75,8 @@ extension FragmentationNeeded {
     }
 }
 
-/// The stream of routers' messages about tunnelled packets. It reads a raw socket, as a kernel without ipip, or with a
-/// tunnel device of other ends, drops such messages. It blocks no thread.
+/// The stream of routers' messages about tunnelled packets. The stream reads a raw socket, as a kernel drops such
+/// messages if it has no ipip, or a tunnel device with other ends. It does not block a thread.
 enum RouterErrors {
     /// The number of messages that are read before each pause, so that a flood of them does not keep the director busy.
     private static let burst = 64

@@ -3,7 +3,8 @@ internal import HostState
 
 /// The path MTUs to real servers that routers reported (RFC 1191) and probes have confirmed.
 struct LearntPathMTUs {
-    /// The lifetime of a path MTU. RFC 1191 section 6.3 tries a larger one ten minutes after a decrease.
+    /// The lifetime of a path MTU. After a decrease, RFC 1191 section 6.3 waits ten minutes before it tries a larger
+    /// one.
     static let lifetime: Duration = .seconds(600)
     /// The kernel's default floor (net.ipv4.route.min_pmtu).
     static let standardFloor: UInt32 = 552
@@ -27,8 +28,8 @@ struct LearntPathMTUs {
     /// The times until which unconfirmed messages are not logged again.
     private var silentUntil: [IPAddress: ContinuousClock.Instant] = [:]
 
-    /// The least path MTU that the kernel accepts in this network namespace (min_pmtu). Kernels before 5.18 show it in
-    /// the initial namespace only.
+    /// The least path MTU that the kernel accepts in this network namespace (min_pmtu). Kernels before 5.18 show the
+    /// value in the initial namespace only. Elsewhere this is `standardFloor`.
     static var kernelFloor: UInt32 {
         let key = "net/ipv4/route/min_pmtu"
         return Sysctl.exists(key) ? (try? Sysctl.read(key)).flatMap { UInt32($0) } ?? standardFloor : standardFloor
@@ -42,8 +43,8 @@ struct LearntPathMTUs {
         entries[server].flatMap { now < $0.until ? $0.mtu : nil }
     }
 
-    /// Whether the path may be probed now, after a message with the MTU `claimed` (0 for none). `present` is the path's
-    /// MTU, and a message that claims no less is ignored.
+    /// Returns whether the path may be probed now, after a message with the MTU `claimed` (0 for none). A message is
+    /// ignored unless it claims less than `present`, the path's MTU.
     func mayProbe(
         _ server: IPAddress, claimed mtu: UInt32, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> Bool {
@@ -58,8 +59,8 @@ struct LearntPathMTUs {
         next[server] = now + Self.pause
     }
 
-    /// Ends a probe. Returns the new path MTU where it decreases. `passing` is the largest packet that passed, or nil
-    /// where that is unknown.
+    /// Ends a probe. Returns the new path MTU, or nil where it does not decrease. `passing` is the largest packet that
+    /// passed, or nil where that is unknown.
     mutating func endProbe(
         _ server: IPAddress, passing: UInt32? = nil, present: UInt32, at now: ContinuousClock.Instant = .now
     ) -> UInt32? {
@@ -72,7 +73,8 @@ struct LearntPathMTUs {
         return mtu
     }
 
-    /// Returns whether to log that a router's message was not confirmed. It is logged once in `lifetime`.
+    /// Returns whether to log that a router's message was not confirmed, at most once in `lifetime` for each real
+    /// server.
     mutating func mayComplain(of server: IPAddress, at now: ContinuousClock.Instant = .now) -> Bool {
         guard silentUntil[server].map({ now >= $0 }) ?? true else { return false }
         silentUntil[server] = now + Self.lifetime

@@ -5,7 +5,7 @@ internal import Logging
 internal import ServiceConfiguration
 
 /// The repairs of the director's own changes of the machine: their log lines and events, and the failed checks that
-/// they excuse. It has no clock: the caller passes the time.
+/// they excuse. The type has no clock: the caller passes the time.
 struct ManagedResources {
     typealias Instant = ContinuousClock.Instant
 
@@ -24,7 +24,7 @@ struct ManagedResources {
 
     // MARK: Repairs
 
-    /// Notes the repairs of a data plane. Every service needs all of them.
+    /// Notes the repairs of a data plane. Every service needs all the restored resources.
     mutating func note(
         _ repairs: Repairs, of services: [ConfiguredService], at now: Instant
     ) -> NetworkFindings {
@@ -82,16 +82,17 @@ struct ManagedResources {
 
     // MARK: The check path
 
-    /// Whether the check path may be looked at now.
+    /// Returns whether the director may look at the check path now.
     func mayLook(at now: Instant) -> Bool { now >= looksNext }
 
-    /// Notes a look at the check path. After a long look, the next one is put off, as many checks may fail at a time.
+    /// Notes a look at the check path. After a long look, the next one is put off, as many checks may fail at the same
+    /// time.
     mutating func noteLook(from began: Instant, to ended: Instant) {
         looksNext = ended + max(Self.shortestPause, began.duration(to: ended) * 4)
     }
 
-    /// Whether a failure that arrives now proves nothing about the real server, as a part of the check path was missing
-    /// during the question. The question lasted for `timeout` at most.
+    /// Returns whether a failure that arrives now proves nothing about the real server, as a part of the check path was
+    /// missing during the question. The question lasted at most for `timeout`.
     func excuseFailure(after timeout: Duration, at now: Instant) -> Bool {
         pathWasBroken.map { $0.duration(to: now) < timeout + Self.delayOfAnswers } ?? false
     }
@@ -102,11 +103,12 @@ struct ManagedResources {
 struct Restorations {
     enum News: Hashable {
         case restored
-        /// The resource was missing again soon after its repair. Logged once, until it has lasted for `quiet`.
+        /// The resource was missing again soon after its repair. This is logged once, until the resource has lasted for
+        /// `quiet`.
         case contested(after: Duration)
     }
 
-    /// The time after which the restoring of a resource is logged again.
+    /// The time without a repair of a resource after which its next repair is logged again.
     static let quiet = Duration.seconds(600)
 
     private struct Past {
@@ -130,7 +132,8 @@ struct Restorations {
         return past.isContested ? nil : .contested(after: past.last.duration(to: now))
     }
 
-    /// Notes a failed repair. Returns whether to log it: the first time, with another reason, and after a while again.
+    /// Notes a failed repair. Returns whether to log it: the first time, with another reason, and again after
+    /// `RepeatedErrors.quiet`.
     mutating func failed(_ resource: ManagedResource, _ reason: String, at now: ContinuousClock.Instant) -> Bool {
         failures.isNews(resource, reason, at: now)
     }

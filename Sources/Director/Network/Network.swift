@@ -22,7 +22,7 @@ protocol Network: Sendable {
     /// Returns the MTU of the route itself, without path MTUs that the kernel has learnt.
     func routeMTU(to destination: IPAddress) throws -> UInt32?
     func neighbour(_ address: IPAddress, on interface: Int32) throws -> Neighbour?
-    /// Has the kernel keep the neighbour resolved.
+    /// Has the kernel keep the neighbour resolved (NTF_EXT_MANAGED).
     func manageNeighbour(_ address: IPAddress, on interface: Int32) throws
 
     /// Returns the kernel's count of TCP segments and ICMP messages with a wrong checksum, or nil where it has none.
@@ -31,7 +31,8 @@ protocol Network: Sendable {
     /// Returns a kernel parameter below net/ipv4, or nil where it cannot be read.
     func parameter(_ key: String) -> String?
 
-    /// Sends gratuitous ARP for the addresses, in their order. Returns the number sent, and the error of the next one.
+    /// Sends gratuitous ARP for the addresses, in their order. Returns the number of addresses sent, and the error of
+    /// the next address, or nil.
     func announce(_ addresses: [IPv4Address], on link: Link) -> (sent: Int, error: String?)
     /// Broadcasts an ARP request for a neighbour.
     func requestNeighbour(_ address: IPAddress, from source: IPAddress, on link: Link)
@@ -123,7 +124,7 @@ final class KernelNetwork: Network {
     func routerErrors() throws -> AsyncStream<FragmentationNeeded> { try RouterErrors.events() }
 }
 
-/// The stream of the network's changes. A burst becomes one element. It blocks no thread.
+/// The stream of the network's changes. A burst becomes one element. The stream does not block a thread.
 enum NetworkChanges {
     static func events(
         of kinds: Set<RouteMonitor.Kind> = Set(RouteMonitor.Kind.allCases)
@@ -134,7 +135,7 @@ enum NetworkChanges {
         return AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
             let source = DispatchSource.makeReadSource(fileDescriptor: monitor.descriptor, queue: queue)
             source.setEventHandler {
-                // All is read here, as the source fires while there is something to read.
+                // This reads all messages, as the source fires again while some are left.
                 let changed = try? monitor.drain()
                 if changed == nil { source.cancel() }
                 if changed?.isDisjoint(with: kinds) != true { continuation.yield() }

@@ -6,11 +6,12 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// The routes to real servers, whose next hops it gives to the data plane. It has no clock: the caller passes the time.
+/// The routes to real servers. The type gives them with their next hops to the data plane. It has no clock: the caller
+/// passes the time.
 struct NextHops {
     typealias Instant = ContinuousClock.Instant
 
-    /// The result of a probe of a path MTU.
+    /// The result of probing a path MTU.
     struct Learning {
         /// Whether the path MTU has decreased, so that the routes have to be followed again.
         var isLearnt = false
@@ -25,7 +26,7 @@ struct NextHops {
     private var unreachable: [IPAddress: String] = [:]
     /// The errors of look-ups.
     private var failures = RepeatedErrors<IPAddress>()
-    /// The results of look-ups of VIPs on this machine since the routes were followed last.
+    /// Whether each VIP is an address of this machine, as looked up since the routes were followed last.
     private var isLocalVIP: [IPAddress: Bool] = [:]
 
     init(network: any Network, pathMTUs: LearntPathMTUs = LearntPathMTUs()) {
@@ -86,7 +87,7 @@ struct NextHops {
 
     private static func work(on server: IPAddress) -> String { "follow the route to \(server)" }
 
-    /// Notes the reason why the real server has no path, or nil where it has one. Logs changes.
+    /// Notes the reason why the real server has no path, or nil where it has a path. Logs changes.
     private mutating func note(_ refusal: String?, of server: IPAddress, in findings: inout NetworkFindings) {
         if let refusal {
             if unreachable.updateValue(refusal, forKey: server) != refusal {
@@ -98,7 +99,7 @@ struct NextHops {
         }
     }
 
-    /// Returns the next real servers in the order of turns, at most `limit`.
+    /// Returns the next real servers in the order of turns, at most `limit` of them.
     private mutating func turn(of servers: Set<IPAddress>, atMost limit: Int) -> [IPAddress] {
         let sorted = servers.sorted()
         guard sorted.count > limit else { return sorted }
@@ -125,7 +126,7 @@ struct NextHops {
                 + "comes from an address of their own (give this machine another address, or the route a 'src')")
     }
 
-    /// Returns whether the next hops of these real servers are resolved. Has the kernel resolve the others. `follow`
+    /// Returns whether the next hops of these real servers are resolved. Has the kernel resolve the others. `update`
     /// logs routes that cannot be looked up.
     func areResolved(_ servers: Set<IPAddress>, journal: ChangeJournal) -> Bool {
         var areResolved = true
@@ -139,14 +140,14 @@ struct NextHops {
         return areResolved
     }
 
-    /// Broadcasts for the MAC of the next hop to a silent real server.
+    /// Broadcasts an ARP request for the next hop to a silent real server.
     func requestMAC(_ server: IPAddress) { paths.requestMAC(server) }
 
     /// Returns the last reason why the real server has no path.
     func reasonOfNoWay(to server: IPAddress) -> String { unreachable[server] ?? "no way to \(server) is known yet" }
 
     /// Returns the destination of a local node's checks. This is the VIP where this machine has it, as for clients'
-    /// packets, else the server's own address. The look-up is repeated after each change of the network only.
+    /// packets, else the server's own address. The result of the look-up is kept until the routes are followed again.
     mutating func localDestination(vip: IPAddress, server: IPAddress) -> IPAddress {
         if let isLocal = isLocalVIP[vip] { return isLocal ? vip : server }
         guard let route = try? network.route(to: vip) else { return server }
@@ -154,7 +155,7 @@ struct NextHops {
         return route.isLocal ? vip : server
     }
 
-    /// Forgets what has expired, and all real servers except these.
+    /// Forgets expired path MTUs, and all real servers except these.
     mutating func forget(except servers: Set<IPAddress>, at now: Instant) {
         pathMTUs.forget(except: servers, at: now)
         unreachable = unreachable.filter { servers.contains($0.key) }
@@ -162,8 +163,9 @@ struct NextHops {
 
     // MARK: Path MTUs
 
-    /// Returns the packet size of the probe, or nil where the message is ignored. The quoted packet has to be one that
-    /// the director can have sent by a path through routers. Where the flow is quoted, it has to be a recorded one.
+    /// Begins a probe after a router's message. Returns the packet size of the probe, or nil where the message is
+    /// ignored. The quoted packet has to be one that the director can have sent by a path through routers. Where the
+    /// flow is quoted, the data plane has to confirm it (`mayHaveSent`).
     mutating func beginProbe(
         for error: FragmentationNeeded, of configuration: DirectorConfiguration, on dataPlane: any DataPlane,
         at now: Instant

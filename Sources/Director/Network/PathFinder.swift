@@ -3,7 +3,7 @@ internal import DataPlane
 internal import HostState
 internal import Netlink
 
-/// The search for paths to real servers by the kernel's routes and neighbours. It has the kernel keep next hops
+/// The search for paths to real servers by the kernel's routes and neighbours. The search has the kernel keep next hops
 /// resolved.
 struct PathFinder {
     let network: any Network
@@ -42,11 +42,11 @@ struct PathFinder {
         route.isMTULearnt ? try network.routeMTU(to: server) : route.mtu
     }
 
-    /// Whether there are routers on the path, which may find a packet too big.
+    /// Returns whether there are routers on the path, which may find a packet too big.
     func isRouted(_ server: IPAddress) throws -> Bool { try network.route(to: server)?.gateway != nil }
 
-    /// Has the kernel resolve the neighbour permanently, unless its entry is managed or permanent already. The journal
-    /// has the new entry, as a stop has to remove it.
+    /// Has the kernel resolve the neighbour permanently, unless its entry is managed or permanent already. The new
+    /// entry is journalled, as a stop has to remove it.
     private func manage(_ address: IPAddress, on link: Link, journal: ChangeJournal) throws {
         guard link.isUp, link.hasCarrier else { return }
         if let present = try network.neighbour(address, on: link.index) {
@@ -60,9 +60,9 @@ struct PathFinder {
     /// The state NUD_PERMANENT of a neighbour.
     private static let permanent: UInt16 = 0x80
 
-    /// Broadcasts an ARP request for the next hop of a silent real server. Its MAC may have changed, and the kernel
-    /// would keep the old one for most of a minute. A gateway with an IPv6 address is a router, which announces a new
-    /// MAC itself.
+    /// Broadcasts an ARP request for the next hop of a silent real server. The next hop's MAC may have changed, and the
+    /// kernel would keep the old one for most of a minute. A gateway with an IPv6 address is a router, which announces
+    /// a new MAC itself.
     func requestMAC(_ server: IPAddress) {
         guard let route = try? network.route(to: server), let source = route.source,
             let link = try? network.link(index: route.interface), link.isEthernet

@@ -5,7 +5,7 @@ internal import Logging
 internal import Netlink
 internal import ServiceConfiguration
 
-/// The VIPs as addresses of this machine's interfaces. The journal has the ones that the director put there.
+/// The VIPs as addresses of this machine's interfaces. The journal names the VIPs that the director has put there.
 struct VIPAddresses {
     /// The results of the repair of missing VIPs.
     struct Repairs {
@@ -17,7 +17,7 @@ struct VIPAddresses {
     struct Placement {
         /// Whether the kernel may choose other sources for packets to real servers.
         var hasOtherSources = false
-        /// The first error. All other changes were made.
+        /// The first error, or nil. An error of one VIP does not prevent the changes of the others.
         var failure: (any Error)?
     }
 
@@ -48,7 +48,7 @@ struct VIPAddresses {
         do {
             let changes = missing.map { Change.address(interface: .init($1), address: $0, prefixLength: 32) }
             try journal.make(changes) {
-                // A VIP that fails stays in the journal, and is tried again like one that is missing.
+                // A VIP that fails stays in the journal, and is tried again like a missing VIP.
                 for (vip, link) in missing {
                     do { try VIPScope.place(vip, on: link, in: network) } catch { failures.append(error) }
                 }
@@ -57,7 +57,7 @@ struct VIPAddresses {
         return Placement(hasOtherSources: hasOtherSources, failure: failures.first)
     }
 
-    /// Puts back missing VIPs that the director had placed. It leaves other VIPs alone, as another holder, such as
+    /// Puts back missing VIPs that the director had placed. Leaves other VIPs alone, as another holder, such as
     /// keepalived, may remove its own.
     func restore(
         for configuration: DirectorConfiguration, on dataPlane: any DataPlane, journal: ChangeJournal
@@ -86,7 +86,7 @@ struct VIPAddresses {
         return repairs
     }
 
-    /// Sends gratuitous ARP, by which neighbours with another holder's MAC for a VIP learn this machine's.
+    /// Sends gratuitous ARP. From it, neighbours that have another holder's MAC for a VIP learn this machine's MAC.
     func announce(for configuration: DirectorConfiguration, on links: [Link]) -> NetworkFindings {
         var findings = NetworkFindings()
         guard configuration.managesAddress else { return findings }

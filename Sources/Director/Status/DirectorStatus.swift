@@ -14,7 +14,7 @@ public struct DirectorStatus: Codable, Sendable {
         public enum Health: String, Codable, Sendable, CaseIterable {
             case up, down
             /// Counted as up without a passed check. This lasts until the first verdict, or always where checks are
-            /// off.
+            /// off. A sorry server is always unproven.
             case unproven
             /// No longer configured. Its connections go on.
             case removed
@@ -24,12 +24,12 @@ public struct DirectorStatus: Codable, Sendable {
         /// The configured weight.
         public var weight: UInt16
         /// The weight that is in force: 0 while the server is down, held or drained, and a part of `weight` during a
-        /// slow start. Nil without a daemon.
+        /// slow start. Without a daemon it is 0 or nil, as only 0 is known then.
         @OrNull public var effectiveWeight: Double? = nil
         public var method = "tunnel"
-        /// The number of connections from which on the server gets no new ones. Nil for no threshold.
+        /// The number of connections from which on the server gets no new ones, or nil where there is no threshold.
         @OrNull public var upperThreshold: UInt32? = nil
-        /// The number of connections below which the server gets new ones again.
+        /// The number of connections below which the server gets new ones again, or nil where there is no threshold.
         @OrNull public var lowerThreshold: UInt32? = nil
         /// Whether the server gets no new connections now, because of its thresholds.
         public var overloaded: Bool
@@ -39,14 +39,14 @@ public struct DirectorStatus: Codable, Sendable {
         public var packets: UInt64
         public var bytes: UInt64
         public var health: Health
-        /// The time of the last change of health, ISO 8601. Nil without a daemon.
+        /// The time of the last change of health, ISO 8601. Nil without a daemon, and for sorry and removed servers.
         @OrNull public var since: String? = nil
         @OrNull public var reason: String? = nil
         /// The time of the drain, ISO 8601. Nil where the server is not drained.
         @OrNull public var drained: String? = nil
         /// The end of the hold by flap damping, ISO 8601. Nil where the server is not held.
         @OrNull public var heldUntil: String? = nil
-        /// The end of the slow start, ISO 8601. Nil without one.
+        /// The end of the slow start, ISO 8601. Nil where the server does not start slowly.
         @OrNull public var wholeShareAt: String? = nil
         /// Whether this is the sorry server, which serves while the quorum is lost, and is not checked.
         public var isSorryServer = false
@@ -107,7 +107,8 @@ public struct DirectorStatus: Codable, Sendable {
         public var scheduler: Scheduler
         /// The time-out of persistence in seconds. Nil where the service is not persistent.
         public var persistence: Int?
-        /// The length of the address prefix by which persistence groups clients.
+        /// The length of the address prefix by which persistence groups clients. Nil where the service is not
+        /// persistent.
         public var persistencePrefixLength: Int?
         public var onePacket: Bool
         /// The number of slots of the Maglev table. 0 where no server is available.
@@ -138,7 +139,7 @@ public struct DirectorStatus: Codable, Sendable {
     public struct HalfOpen: Codable, Sendable {
         /// The number of half-open connections.
         public var now: UInt32
-        /// The number of half-open connections from which on new ones are not recorded. 0 for no limit.
+        /// The number of half-open connections from which on new connections are not recorded. 0 for no limit.
         public var limit: UInt32
         /// The last time at which the limit was reached, ISO 8601. Nil for never.
         @OrNull public var reachedLast: String? = nil
@@ -152,7 +153,8 @@ public struct DirectorStatus: Codable, Sendable {
         public var now: UInt32
         /// The number from which on the Maglev table chooses the real servers of new clients.
         public var limit: UInt32
-        /// The last time at which a client found no room, ISO 8601. Nil where there has been room since.
+        /// The last time at which a client found no room, ISO 8601. Nil where that never happened, or there has been
+        /// room since.
         @OrNull public var reachedLast: String? = nil
     }
 
@@ -160,7 +162,8 @@ public struct DirectorStatus: Codable, Sendable {
         /// The mode, "native" or "generic". Nil where nothing is attached.
         @OrNull public var mode: String? = nil
         public var interfaces: [String]
-        /// The packets that drivers failed to send or dropped, by interface, since its creation.
+        /// The number of packets that the driver failed to send or dropped, by interface, since the interface's
+        /// creation.
         public var transmitErrors: [String: UInt64]
     }
 
@@ -180,9 +183,10 @@ public struct DirectorStatus: Codable, Sendable {
     public var received: UInt64
     /// The number of packets that were handed to the driver toward a real server.
     public var forwarded: UInt64
-    /// The number of packets of every other end: passed-, answered- and dropped-. received = forwarded + all of these.
+    /// The number of packets for each other end, by names that begin with passed-, answered- or dropped-. `received` is
+    /// the sum of `forwarded` and all of these.
     public var reasons: [String: UInt64]
-    /// The counters of events, which are no ends of packets.
+    /// The counters of events, which a packet counts besides its end.
     public var events: [String: UInt64]
     public var halfOpen: HalfOpen
     /// The confirmed templates. Nil where no service is persistent, or an older daemon omits them.
@@ -254,7 +258,7 @@ extension DirectorStatus.Server {
 extension Director {
     /// Returns the status, or nil until the director has started. Applies pending changes first.
     public func status() async throws -> DirectorStatus? {
-        // The status shows the weights that clients get.
+        // The status has to show the weights that are in force.
         if running?.isForwarding == true { await hurryPending() }
         return try describe()
     }
@@ -291,7 +295,7 @@ extension Director {
         return status
     }
 
-    /// Returns the status of a real server with health and weight, which the maps do not have.
+    /// Adds to a real server's status the health and the effective weight, which the maps do not have.
     private func described(
         _ server: DirectorStatus.Server, of service: ServiceAddress, at now: ContinuousClock.Instant
     ) -> DirectorStatus.Server {

@@ -1,4 +1,4 @@
-/// An optional that is encoded as null where it is nil. The synthesized coding of an optional would omit the key.
+/// An optional that is encoded as null where it is nil. The synthesized encoding of an optional would omit the key.
 @propertyWrapper
 public struct OrNull<Value: Codable & Sendable>: Codable, Sendable {
     public var wrappedValue: Value?
