@@ -202,7 +202,7 @@ final class CaptureSink {
 
     deinit { if descriptor > STDERR_FILENO { close(descriptor) } }
 
-    /// Writes all bytes. Returns false where the reader has closed its end.
+    /// Writes all bytes. Returns false where the reader has closed its end, or a stop signal interrupts the write.
     func write(_ bytes: [UInt8]) throws -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -221,14 +221,14 @@ final class CaptureSink {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP as requests to end. A system call in progress ends with EINTR.
+/// SIGINT, SIGTERM and SIGHUP as requests to end. Such a signal ends a system call in progress with EINTR.
 enum StopSignals {
     private static let seen = Atomic<Bool>(false)
 
     static var came: Bool { seen.load(ordering: .relaxed) }
 
     static func trap() {
-        // The first access initializes the static property, which a signal handler must not do.
+        // The first access to `came` initializes `seen`, which a signal handler must not do.
         guard !came else { return }
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { _ in StopSignals.seen.store(true, ordering: .relaxed) }

@@ -68,7 +68,7 @@ struct ImportCommand: AsyncParsableCommand {
                 throw Failure(
                     .badValue, "\(file): no service is left (accepted: one of IPv4 with a real server, at least)")
             }
-            // The file's text as it is: YAML has its own escapes.
+            // Swift's own `print` writes the file's text as it is, since YAML has its own escapes.
             Swift.print(text, terminator: "")
             return result.isComplete
         }

@@ -13,9 +13,9 @@ struct Daemon {
     let instance: InstancePaths
     private let lock: FileLock
 
-    /// Takes the lock. With a configuration `wanted`, it first checks that a start with it would succeed. Then it has
-    /// the running daemon end and leave the data plane. If that daemon accepts, this waits for its end. Otherwise that
-    /// daemon keeps running.
+    /// Takes the instance's lock. Throws if another daemon holds it and `wanted` is nil. Otherwise checks that a start
+    /// with the configuration `wanted` would succeed, and has the other daemon end and leave the data plane. If that
+    /// daemon accepts, waits for its end. If not, that daemon keeps running.
     static func claim(_ instance: InstancePaths, replacing wanted: DirectorConfiguration?) async throws -> Daemon {
         // SIGHUP would end the process before `ReloadOnHangup` handles it.
         signal(SIGHUP, SIG_IGN)
@@ -36,8 +36,8 @@ struct Daemon {
         return Daemon(instance: instance, lock: lock)
     }
 
-    /// Sends requests to hand over until the daemon accepts one, and returns nil. Returns this process's daemon where
-    /// the other one has gone meanwhile.
+    /// Requests a hand-over until the running daemon accepts, then returns nil. Returns this process's `Daemon`, with
+    /// the lock, where the other daemon has ended meanwhile. Throws where the other daemon accepts no request for 5 s.
     private static func askToHandOver(_ instance: InstancePaths, pid: String) async throws -> Daemon? {
         let deadline = ContinuousClock.now + .seconds(5)
         while true {
@@ -47,7 +47,7 @@ struct Daemon {
             } catch is ControlClient.Silence {
                 throw Failure(.alreadyRunning, "pid \(pid) does not answer: it is not replaced, and goes on as it was")
             } catch {
-                // The daemon does not listen yet, or no longer.
+                // The daemon does not listen yet, or does not listen any more.
                 if let daemon = try attempt(instance) { return daemon }
                 guard ContinuousClock.now < deadline else {
                     throw Failure(.alreadyRunning, "pid \(pid) took no request to hand over within 5 s")

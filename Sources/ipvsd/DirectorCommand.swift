@@ -60,7 +60,7 @@ struct DirectorCommand: AsyncParsableCommand {
             let daemon = try await Daemon.claim(instance, replacing: replace ? wanted : nil)
             try await daemon.run(wanted, file: config, log: log, logger: logger)
         } catch {
-            // A reader of JSON gets the last words in JSON, too.
+            // A reader of a JSON log gets the final error in JSON, too.
             guard log.format == .json, let failure = Failure(describing: error) else { throw error }
             throw failure.log(to: logger)
         }
@@ -173,7 +173,7 @@ extension Option {
 }
 
 extension Flag where Value == Bool {
-    /// A flag without a value. Its property has the flag's name in camel case.
+    /// A flag without a value. The property's name has to be the flag's name in camel case.
     init(_ option: DirectorOption<Bool>) {
         self.init(wrappedValue: false, name: .declared(option), help: .declared(option))
     }
@@ -196,7 +196,7 @@ extension ArgumentHelp {
 // MARK: Given options
 
 extension ParsableArguments {
-    /// Returns the declared options of the command line, also those of groups within.
+    /// Returns the declared options that are on the command line, those of option groups included.
     func givenOptions() -> [any GivenOption] {
         Mirror(reflecting: self).children.flatMap { child -> [any GivenOption] in
             switch child.value {
@@ -208,7 +208,8 @@ extension ParsableArguments {
         }
     }
 
-    /// Returns the flag, if it is on the command line. A property with a name that is no flag traps in every case.
+    /// Returns the flag if it is on the command line, else an empty list. In both cases, a property without a flag of
+    /// its name traps.
     private func given(_ flag: Flag<Bool>, label: String) -> [any GivenOption] {
         let name = label.dropFirst().map { $0.isUppercase ? "-\($0.lowercased())" : "\($0)" }.joined()
         let presence = GivenPresence(flag: name)

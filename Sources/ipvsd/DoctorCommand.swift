@@ -100,7 +100,7 @@ struct DoctorCommand: AsyncParsableCommand {
             strayPriority: StrayProgram.priority, changes: changes)
     }
 
-    /// Returns the stray packets of the last ten minutes. Older ones may be of another set-up.
+    /// Returns the stray packets of the last ten minutes. Older packets may come from an earlier set-up.
     private func strays(_ status: DirectorStatus) -> [DirectorFacts.Stray] {
         (status.strays ?? []).compactMap { stray in
             guard let last = try? Date(stray.last, strategy: .iso8601), last > Date(timeIntervalSinceNow: -600) else {
@@ -111,8 +111,8 @@ struct DoctorCommand: AsyncParsableCommand {
         }
     }
 
-    /// Returns why a real server is down; nil: it is down in no service. Where it is up in another service, or the
-    /// reasons differ, the services are named.
+    /// Returns the reason why a real server is down; nil: it is not down in any service. The text names the services if
+    /// the server is up in another service, or if the reasons differ.
     private func downReason(in places: [(service: String, downReason: String?)]) -> String? {
         let reasons = places.compactMap(\.downReason)
         guard let first = reasons.first else { return nil }

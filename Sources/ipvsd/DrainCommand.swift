@@ -152,7 +152,7 @@ struct DrainWatch {
     let director: RunningDirector
     let isJSON: Bool
 
-    /// The time for a restarted daemon to answer again.
+    /// The longest time without an answer, such as during a restart of the daemon.
     private static let patience = Duration.seconds(30)
     private static let period = Duration.milliseconds(500)
 
@@ -174,7 +174,8 @@ struct DrainWatch {
         report.warnIfNotInForce()
     }
 
-    /// Waits until no connection is left. After `limit` it throws, and the service's datagrams leave the real server.
+    /// Waits until no connection is left and the drain is in force. After `limit`, has the services' datagrams leave
+    /// the real server, and throws.
     func run(from report: DrainReport, limit: Duration?) async throws {
         let clock = ContinuousClock()
         let began = clock.now
@@ -227,7 +228,7 @@ struct DrainWatch {
         if !isJSON { say("\(shown.server): no connections are left") }
     }
 
-    /// Whether the error says that no daemon answers, or that it is still starting.
+    /// Returns whether the error says that no daemon answers, or that the daemon is starting or stopping.
     private static func isAbsence(_ error: any Error) -> Bool {
         error is Failure || (error as? DirectorError)?.kind == .alreadyRunning
     }
@@ -241,7 +242,7 @@ struct DrainWatch {
         fflush(nil)
     }
 
-    /// Prints the state of the wait over the line before, on a terminal.
+    /// Overwrites the terminal's current line with the state of the wait.
     private func rewrite(_ report: DrainReport, after elapsed: Duration) {
         let line = Self.remaining(UInt32(report.active), UInt32(report.inactive))
         Swift.print("\r\(report.server): \(line) after \(elapsed.components.seconds) s\u{1B}[K", terminator: "")
@@ -250,8 +251,8 @@ struct DrainWatch {
 }
 
 extension RunningDirector {
-    /// Undoes a stored drain, for the next start. Throws `failure`, the error about the missing daemon, where it
-    /// cannot.
+    /// Removes a stored drain, so that the next start does not apply it. `failure` is the error about the missing
+    /// daemon, which is thrown, or quoted, where no drain can be removed.
     func undrainStored(_ wanted: DrainRequest, insteadOf failure: Failure, isJSON: Bool) throws {
         guard let lock = try FileLock(path: instance.lock) else { throw failure }
         defer {

@@ -67,7 +67,7 @@ struct Events: AsyncParsableCommand {
             try await director.ask { client in
                 try await client.events(follows: follow, last: last, service: service, server: server) { line in
                     print(json ? Self.json(line) : Self.text(line))
-                    // A reader such as head(1) may end first, which is no failure.
+                    // A reader such as head(1) may end first, which is not a failure.
                     if fflush(nil) != 0, errno == EPIPE { throw ExitCode.success }
                 }
             }

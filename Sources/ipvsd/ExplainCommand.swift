@@ -71,7 +71,7 @@ struct Explain: AsyncParsableCommand {
             try requireRoot(to: "read the director's tables")
             let packet = try packet()
             let instance = try common.instance()
-            // The status first: the tables change more often.
+            // The status is read first, as the tables change more often.
             guard let status = try await status(of: instance),
                 let (decision, egress) = try XDPHost.decision(on: packet, instance)
             else { throw Failure(.noDaemon, "no director runs here, and there is no data plane") }
@@ -128,10 +128,10 @@ struct Explanation: Sendable, Encodable {
     /// The daemon's process id; nil where none runs.
     var pid: Int32?
     var xdp: DirectorStatus.XDP
-    /// The name of the interface by which the packet leaves.
+    /// The name of the interface by which the packet leaves; nil: none, or unknown.
     var egress: String?
 
-    /// Takes the part of the status that is about the packet's service.
+    /// Creates an explanation, with the part of the status that is about the packet's service.
     init(of packet: ExplainedPacket, decision: PacketDecision, status: DirectorStatus, egress: String?) {
         self.packet = packet
         self.decision = decision

@@ -3,7 +3,7 @@ import Director
 import LoadBalancing
 import XDPDataPlane
 
-/// The choice of a real server, and the real servers' values that it compared.
+/// The lines about the choice of a real server, with the real servers' values that the scheduler compared.
 extension ExplanationText {
     var scheduling: [String] {
         var lines = decision.choices.map { "\(occasion($0.occasion)): \(said($0.choice))" }
@@ -82,7 +82,8 @@ extension ExplanationText {
         }
     }
 
-    /// The cost by which the scheduler compares, and chooses the least; nil where it does not compare.
+    /// A function that returns a candidate's cost as text. The scheduler chooses the least cost. Nil where the
+    /// scheduler does not compare costs.
     private var cost: ((PacketDecision.Candidate) -> String?)? {
         guard decision.choices.contains(where: { [.comparison, .locality, .twoChoices].contains($0.choice.method) }),
             let scheduler = decision.service?.comparesBy

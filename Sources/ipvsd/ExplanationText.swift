@@ -172,7 +172,7 @@ struct ExplanationText {
         return lines
     }
 
-    /// Returns the text of a time, rounded to a tenth of a second.
+    /// Returns the text of a time in seconds, rounded to a tenth.
     func seconds(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10) s"

@@ -51,7 +51,8 @@ struct Failure: Error, CustomStringConvertible {
         self.init(code, error.description)
     }
 
-    /// The failure of a command that ended with the error; nil for errors that are no failures, such as an exit code.
+    /// Creates the failure of a command that ended with the error; nil for errors that are not failures, such as an
+    /// exit code.
     init?(describing error: any Error) {
         switch error {
         case let failure as Failure: self = failure
@@ -96,7 +97,7 @@ func reporting<Result>(_ body: () async throws -> Result) async throws -> Result
     }
 }
 
-/// Throws unless root runs the command. The director's state is root's alone. The doctor needs raw sockets, the
+/// Throws unless root runs the command. Only root may read the director's state. The doctor needs raw sockets, the
 /// firewall's rules and /proc of all processes.
 func requireRoot(to deed: String = "talk to the director") throws {
     guard geteuid() == 0 else { throw Failure(.noPrivilege, "only root may \(deed) (run as root)") }

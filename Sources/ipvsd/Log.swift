@@ -27,7 +27,7 @@ final class LogOutput: Sendable {
         return logger
     }
 
-    /// Writes a record. The lock keeps the parts of two long lines apart.
+    /// Writes a record. The lock prevents parts of two long lines from mixing.
     fileprivate func log(_ record: LogRecord) {
         current.withLock { format in
             switch format {
@@ -73,7 +73,7 @@ private struct RecordLogHandler: LogHandler {
 struct LogRecord {
     var time: timespec
     var level: String
-    /// The target that logs, such as Director.
+    /// The Swift target that logs, such as Director.
     var part: String
     var message: String
     var fields: [String: String]
@@ -90,7 +90,8 @@ struct LogRecord {
         return "\(localTime) \(level) ipvsd: [\(part)] \(message.onOneLine)\(words.joined())"
     }
 
-    /// The record as a JSON object on one line. Its own keys come first; no field replaces one of them.
+    /// The record as a JSON object on one line. The record's own keys come first. A field with the name of such a key
+    /// is left out.
     var json: String {
         let own = [("time", universalTime), ("level", level), ("part", part), ("message", message)]
         let others = sortedFields.filter { field in !own.contains { $0.0 == field.key } }
@@ -112,9 +113,10 @@ struct LogRecord {
         return isPlain && line == value ? value : quoted(value)
     }
 
-    /// A string of JSON. Other controls than RFC 8259 demands are escaped as well: the log may be shown on a terminal.
+    /// Returns the text as a string of JSON. Also escapes control characters that RFC 8259 allows, as the log may be
+    /// shown on a terminal.
     private static func quoted(_ text: String) -> String {
-        // By scalars: a combining mark makes one character with a quotation mark before it.
+        // The loop is over scalars, as a quotation mark and a combining mark after it are one `Character`.
         var escaped = ""
         for scalar in text.unicodeScalars {
             if scalar == "\"" || scalar == "\\" { escaped.unicodeScalars.append("\\") }

@@ -54,12 +54,12 @@ struct RootCommand: AsyncParsableCommand {
     static let subcommands = groups.flatMap(\.subcommands)
     static let names = subcommands.map { $0._commandName } + ["help"]
 
-    /// The first words of a command line that is not the director's, besides the subcommands.
+    /// The flags of `ipvsd` itself. A command line that begins with such a flag is not the director's.
     private static let ownFlags = ["--help", "-h", "--help-hidden", "--version", "--experimental-dump-help"]
 
     /// Returns the command line with the subcommand `director`, where it has no subcommand. The parser by itself would
-    /// take a value of an option for a subcommand, as in `--instance status`. Common options before a subcommand move
-    /// behind it.
+    /// take a value of an option for a subcommand, as in `--instance status`. Common options before a subcommand are
+    /// moved behind the subcommand.
     static func completed(_ arguments: [String]) -> [String] {
         if arguments == ["help"] { return ["--help"] }
         let leading = leadingCommonOptions(of: arguments)
@@ -102,8 +102,8 @@ struct CompletedCommand: AsyncParsableCommand {
 
 /// The correction of a mistyped word.
 enum Suggestion {
-    /// Returns the word of the list with the least distance from the typed one; nil where the distance is more than a
-    /// third of the word's length, and more than 1.
+    /// Returns the word of the list with the least distance from the typed word. Returns nil where that distance is
+    /// more than 1, and more than a third of the typed word's length.
     static func nearest(to typed: String, among words: [String]) -> String? {
         let near = words.map { ($0, distance(typed, $0)) }.min { $0.1 < $1.1 }
         guard let near, near.1 <= max(1, typed.count / 3) else { return nil }
@@ -111,7 +111,7 @@ enum Suggestion {
     }
 
     /// Returns the optimal string alignment distance: the number of letters that are added, left out, replaced, or
-    /// swapped with the next one.
+    /// swapped with the next letter.
     static func distance(_ one: String, _ other: String) -> Int {
         let (one, other) = (Array(one), Array(other))
         var rows = [Array(0...other.count)]

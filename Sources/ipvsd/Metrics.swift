@@ -7,8 +7,8 @@ import Logging
 import ServiceConfiguration
 import ServiceLifecycle
 
-/// Serves metrics over TCP. An address that cannot be listened on is logged and tried again. The director forwards all
-/// the same.
+/// Serves metrics over TCP. An address that cannot be listened on is logged and tried again. Meanwhile the director
+/// forwards.
 struct MetricsListener: Service {
     let director: Director
     let address: ListenAddress

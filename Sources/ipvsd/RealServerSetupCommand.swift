@@ -115,7 +115,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         try consultation.run()
     }
 
-    /// Undoes the set-up of the named VIPs, or of all.
+    /// Undoes the set-up of the named VIPs, or of all VIPs where none is named. With --dry-run only prints the changes.
     private func putBack(_ instance: InstancePaths) throws {
         let isForAll = vip.isEmpty && vipFile.isEmpty
         let vips = isForAll ? [] : try addresses()
@@ -168,7 +168,7 @@ struct RealServerSetupCommand: AsyncParsableCommand {
         }
     }
 
-    /// Arguments of a later run of this command, besides the VIPs.
+    /// The arguments, besides the VIPs, with which the set-up at each start runs this command.
     private var bootArguments: [String] {
         (mss == "auto" ? [] : ["--mss", mss]) + interface.flatMap { ["--interface", $0] }
             + (common.instanceName.map { ["--instance", $0] } ?? [])
@@ -222,7 +222,7 @@ struct PersistOption {
         self.manager = manager
     }
 
-    /// Returns the set-up at each start, with the VIPs of earlier runs before the new ones.
+    /// Returns the set-up to repeat at each start, with the VIPs of earlier runs before the new VIPs.
     func bootSetup(_ vips: [IPAddress], arguments: [String]) throws -> BootSetup {
         let (manager, namespace) = try place()
         guard let program = File.link("/proc/self/exe") else {

@@ -14,7 +14,7 @@ struct Reloader: Sendable {
     let log: LogOutput
     let logger: Logger
 
-    /// Returns a summary of the changes, or why there are none. A refusal is logged, too.
+    /// Reads and applies the file. Returns a summary of the changes, or the refusal, which is also logged.
     func reload(while isAwaited: @Sendable () -> Bool = { true }) async -> Result<String, ReloadRefusal> {
         do {
             guard let file else {
@@ -37,7 +37,7 @@ struct Reloader: Sendable {
     }
 }
 
-/// Reloads on SIGHUP, the signal of init systems for it.
+/// Reloads on SIGHUP, which init systems send for a reload.
 struct ReloadOnHangup: Service {
     let reloader: Reloader
 

@@ -14,8 +14,8 @@ struct RunningDirector {
         client = ControlClient(socket: instance.controlSocket, timeoutSeconds: timeoutSeconds)
     }
 
-    /// Sends a request. A refusal of the daemon is thrown as it is. Any other error means that no daemon runs, or that
-    /// it does not answer.
+    /// Sends a request. Throws a `DirectorError`, a `Failure` or an exit code of `body` as it is. Turns any other error
+    /// into a failure that says why no daemon answers.
     func ask<Answer>(_ body: (ControlClient) async throws -> Answer) async throws -> Answer {
         do {
             return try await body(client)
@@ -52,14 +52,15 @@ extension Failure {
 /// A daemon that has accepted a stop, until its process has ended.
 struct Ending {
     let instance: InstancePaths
-    /// The content of its file of the process id.
+    /// The daemon's process id, as in its file, or "unknown".
     let pid: String
 
     /// The longest wait. Removing thousands of VIPs takes seconds on a busy machine.
     static let patience = Duration.seconds(120)
     private static let news = Duration.seconds(10)
 
-    /// Waits for the daemon's lock, which it holds for its lifetime. Returns nil where another daemon has taken it.
+    /// Waits for the instance's lock, which the daemon holds for its lifetime. Returns nil where another daemon has
+    /// taken the lock meanwhile. Throws after `patience`.
     func lock() async throws -> FileLock? {
         let began = ContinuousClock.now
         var told = Duration.zero

@@ -6,7 +6,7 @@ import Logging
 import ServiceConfiguration
 import XDPDataPlane
 
-/// Has directors forward by XDP.
+/// The provider of data planes that forward by XDP.
 struct XDPDataPlanes: DataPlaneProvider {
     private func setup(_ configuration: DirectorConfiguration, _ instance: InstancePaths) -> XDPHost.Setup {
         let mode: XDPMode? =
