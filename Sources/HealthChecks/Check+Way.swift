@@ -45,7 +45,9 @@ extension Check.Way {
         /// The local address, or 0 where the routes decide.
         var source: UInt32
         var destination: UInt32
+        /// The value of SO_MARK, or 0 for none.
         var mark: UInt32 = 0
+        /// The interface index for SO_BINDTOIFINDEX, or 0 for none.
         var device: Int32 = 0
     }
 

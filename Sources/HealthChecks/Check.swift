@@ -27,8 +27,8 @@ public enum Check: Hashable, Sendable {
         case tunnel
         /// The real server's own address, without the tunnel.
         case direct
-        /// Both at once. The tunnel's answer decides, and the direct one serves to tell a broken tunnel from a broken
-        /// service.
+        /// Both ways at once. The answer through the tunnel decides. The direct answer tells a broken tunnel from a
+        /// broken service.
         case both
     }
 }
@@ -108,7 +108,7 @@ private enum Wording {
 }
 
 extension Check {
-    /// The error that makes the check invalid for every server, or nil.
+    /// The error that makes the check invalid for every server, or nil if the check is valid.
     public var problem: InvalidCheck? {
         switch self {
         case .http(let check): check.problem

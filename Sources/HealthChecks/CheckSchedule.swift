@@ -3,8 +3,8 @@ internal import HeapModule
 /// The schedule of repeated questions to real servers. It has no clock: callers pass the time.
 ///
 /// Each question has a phase of its own within its interval, so that thousands of questions are spread evenly. The
-/// first round ignores the phase. First rounds begin at once, one every `startPace`. While a verdict is near, the fast
-/// interval applies to a question. After that, the question returns to its phase.
+/// first rounds ignore the phases. They begin `startPace` apart, or closer if they would take longer than an interval.
+/// While a verdict is near, the fast interval applies to a question. After that, the question returns to its phase.
 public struct CheckSchedule: Sendable {
     public typealias Instant = ContinuousClock.Instant
 
@@ -20,7 +20,7 @@ public struct CheckSchedule: Sendable {
         }
     }
 
-    /// The time between the first rounds of two questions, for 5,000 starts a second.
+    /// The longest time between two consecutive first rounds, for 5,000 starts a second.
     static let startPace = Duration.microseconds(200)
 
     private struct Entry {
@@ -47,7 +47,7 @@ public struct CheckSchedule: Sendable {
 
     public init(origin: Instant) { self.origin = origin }
 
-    /// Adds questions whose first rounds start in this order. Their keys must be new.
+    /// Adds questions, whose first rounds start in this order. The keys must be new.
     public mutating func add(_ questions: [(key: Int, pace: Pace)], at now: Instant) {
         for (place, question) in questions.enumerated() {
             // Steps of the golden ratio keep the gaps even for any number of questions (Knuth, TAOCP 3, 6.4).
@@ -74,7 +74,8 @@ public struct CheckSchedule: Sendable {
         return keys
     }
 
-    /// Ends the round of a question, and plans the next one.
+    /// Ends the round of a question, and plans the next round. `isInTransition` says that a verdict is near, so that
+    /// the fast interval applies.
     public mutating func finish(_ key: Int, isInTransition: Bool, at now: Instant) {
         guard let entry = entries[key], entry.due == nil else { return }
         var next = turn(of: entry, after: now)
@@ -82,7 +83,8 @@ public struct CheckSchedule: Sendable {
         plan(key, at: next)
     }
 
-    /// The time of the next planned start, or nil if there is none. An obsolete turn counts, too.
+    /// The time of the next planned start, or nil if there is none. An obsolete turn counts, too, so the time may be
+    /// too early.
     public var nextDue: Instant? { turns.min?.due }
 
     /// Returns the first time in the question's phase that is later than `now`.

@@ -1,6 +1,6 @@
 /// The counts and latencies of one check of a service's real servers.
 public struct CheckStatistics: Sendable, Hashable {
-    /// The upper bounds of the latency buckets, in seconds. One more bucket has no bound.
+    /// The upper bounds of the latency buckets, in seconds. After these buckets comes a bucket without an upper bound.
     public static let bounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
     public private(set) var succeeded: UInt64 = 0

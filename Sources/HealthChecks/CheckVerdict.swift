@@ -27,13 +27,13 @@ public enum CheckVerdict: Hashable, Sendable {
         /// The stage in which the check failed.
         public var stage: CheckStage
         /// The reason in an operator's words, such as "connect: timed out after 0.7 s". It is one line: `onOneLine`
-        /// escapes control characters of servers and programs.
+        /// escapes control characters in the texts of servers and programs.
         public var reason: String
         /// Whether the host or its service sent any answer. After a check through the tunnel, this proves that the
         /// tunnel works.
         public var hostAnswered: Bool
-        /// The largest packet that passes, in bytes, if it is known. For a black hole it is measured. For a host
-        /// without any answer it is the smallest MTU that a router reported.
+        /// The largest packet that passes, in bytes, or nil if it is unknown. For a black hole, the check has measured
+        /// it. For a host without any answer, it is the smallest MTU that a router reported.
         public var pathMTU: Int?
         /// Whether the cause is this machine, which lacked a resource or cancelled the check. The failure then proves
         /// nothing about the real server.

@@ -16,9 +16,9 @@ public struct Checker: Sendable {
         public var id: UInt64
         public var check: Check
         public var way: Check.Way
-        /// The real server's own address, if the check also goes there at the same time. The tunnel's answer decides,
-        /// and the direct one serves to tell a broken tunnel from a broken service. The address is ignored where `way`
-        /// is not the tunnel.
+        /// The real server's own address, if the check also goes there directly at the same time, and else nil. The
+        /// answer through the tunnel decides. The direct answer tells a broken tunnel from a broken service. The
+        /// address is ignored if `way` is not the tunnel.
         public var beside: IPAddress?
         /// The time limit for the answer, from the start of the question.
         public var timeout: Duration
@@ -58,7 +58,8 @@ public struct Checker: Sendable {
     private let group: any EventLoopGroup
     private let protocols: ProtocolChecks
 
-    /// The event loops of all checkers. They are separate from NIO's singleton, whose loops serve the control socket.
+    /// The event loops of all checkers that are created without a group. They are separate from NIO's singleton, whose
+    /// loops serve the control socket.
     private static let ownGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
 
     public init() { self.init(group: Self.ownGroup) }
@@ -138,8 +139,8 @@ public struct Checker: Sendable {
 extension Checker {
     /// The receiver of answers. It merges both answers of a question that goes both ways into one.
     public final class Inbox: Sendable {
-        /// The part of a question that goes one way. Its name replaces the question's id, and is unique among all
-        /// unanswered parts.
+        /// The part of a question that goes one way: the only way, the tunnel beside the direct way, or the direct way.
+        /// A part's name takes the place of the question's id, and is unique among the unanswered parts.
         enum Part: UInt64, CaseIterable {
             case only, tunnel, direct
 
@@ -193,7 +194,7 @@ extension Checker {
         fileprivate func begin(
             _ name: UInt64, _ body: (@escaping @Sendable (Answer) -> Void) -> ProtocolChecks.Cancellation
         ) {
-            // The answer takes the same lock: it cannot come before its cancellation is stored.
+            // The closure for the answer takes the same lock, so it runs only after the cancellation is stored.
             out.withLock { out in
                 out.running[name] = body { answer in
                     self.out.withLock { $0.running[name] = nil }
@@ -206,7 +207,7 @@ extension Checker {
             for cancel in out.withLock({ out in names.compactMap { out.running[$0] } }) { cancel() }
         }
 
-        /// Returns the answer to a question, given the answer to one of its parts, whose id is the part's name. It is
+        /// Returns the answer to a question, given the answer to one of its parts, whose id is the part's name. Returns
         /// nil while the other part's answer is missing.
         private func merged(_ answer: Answer) -> Answer? {
             let (id, part) = Part.split(answer.id)
@@ -242,8 +243,8 @@ extension Checker.Inbox: ProbeLoop.Inbox {
 // MARK: Verdict of both ways
 
 extension Checker {
-    /// Returns the verdict of a check that went both ways. The tunnel, which clients use, decides. The direct way shows
-    /// which half is broken.
+    /// Returns the verdict of a check that went both ways. The tunnel, which clients use, decides. The direct answer
+    /// shows whether the tunnel or the service is broken.
     static func verdict(tunnel: CheckVerdict, direct: CheckVerdict, server: IPAddress) -> CheckVerdict {
         switch (tunnel, direct) {
         case (.passed, .passed):
@@ -266,7 +267,7 @@ extension Checker {
                 failure.reason += ": the tunnel works, the service does not"
             } else {
                 // A service may listen on the VIP alone. A refusal at the server's own address then proves nothing
-                // about it.
+                // about the service.
                 let host =
                     beside.hostAnswered
                     ? "the host is up, the tunnel or the service is not" : "the host does not answer"

@@ -3,16 +3,18 @@ import LoadBalancing
 
 /// The health of a service's real servers, computed from the results of their probes.
 ///
-/// A required probe that is down takes its real server out. Ports learnt from clients count only by comparison. Such a
-/// port takes a server out if it had answered on this server, has stopped, and still answers on another server. An
-/// answer on another server alone is not enough. Otherwise a client could take servers out by a port that only one
-/// server has open.
+/// A required probe that is down takes its real server out. `implied` of the initializer names exceptions. Ports learnt
+/// from clients count only by comparison. Such a port takes a server out if it had answered on this server, has
+/// stopped, and still answers on another server. An answer on another server alone is not enough. Otherwise a client
+/// could take servers out by a port that only one server has open.
 ///
-/// A learnt port that is only silent does not take a server out while the server answers another probe. A client with
-/// idle connections can fill the backlog of a port. Learnt ports together take out half of the servers at most.
+/// A learnt port that is only silent does not take a server out while the server answers another probe. The reason is
+/// that a client with idle connections can fill the backlog of a port. Learnt ports together take out half of the
+/// servers at most.
 public struct ServiceHealth: Sendable {
     public struct Verdict: Sendable, Equatable {
         public var isUp: Bool
+        /// Whether the results of this daemon's probes prove `isUp`.
         public var isProven: Bool
         /// The reason why the server is down or unproven.
         public var reason: String?
@@ -36,7 +38,7 @@ public struct ServiceHealth: Sendable {
     private static let dropAfter = (unconfirmed: 3, confirmed: 60)
 
     private let required: Set<Probe>
-    /// The implied probes that no server has passed yet. Hosts may drop these packets on purpose.
+    /// The implied probes that no server has passed yet. Hosts may drop the packets of such probes on purpose.
     private var unconfirmed: Set<Probe>
     /// The required probes in a fixed order, so that the reported failure is always the same one.
     private let requiredInOrder: [Probe]
@@ -55,9 +57,9 @@ public struct ServiceHealth: Sendable {
     ///
     /// - `implied`: the required probes that are defaults, and not configured. They take no server out before one
     ///   server has passed them. Where all probes are implied and all of `servers` are initially down, `initiallyDown`
-    ///   is ignored. Hosts that drop pings could never prove themselves by them.
+    ///   is ignored. Otherwise, hosts that drop pings could never come up.
     /// - `initiallyDown`: the servers that the last daemon had taken out. They serve only once they pass their probes.
-    /// - `answered`: the learnt ports that had answered on each server by then.
+    /// - `answered`: the learnt ports that had answered the last daemon, by server.
     public init(
         required: Set<Probe>, implied: Set<Probe> = [], rise: Int, fall: Int, paces: [Probe: Pace] = [:],
         servers: Set<IPAddress> = [], initiallyDown: Set<IPAddress> = [],
@@ -86,14 +88,14 @@ public struct ServiceHealth: Sendable {
     public func asks(_ probe: Probe) -> Bool { required.contains(probe) || learnt.contains(probe) }
 
     /// Adds ports that clients use, in this order, up to `limit` in all. The limit bounds the probes that clients can
-    /// cause. A port that answers keeps its place.
+    /// cause. A learnt port keeps its place until `forget` removes it.
     public mutating func learn(ports: [UInt16], limit: Int = 8) {
         for probe in ports.map(Probe.tcp) where learnt.count < limit && !required.contains(probe) {
             learnt.insert(probe)
         }
     }
 
-    /// Removes and returns the learnt ports that no server answers.
+    /// Removes and returns the learnt ports that have failed on every server for the last `dropAfter` rounds.
     public mutating func forget() -> Set<UInt16> {
         var forgotten: Set<UInt16> = []
         for probe in learnt {
@@ -121,7 +123,7 @@ public struct ServiceHealth: Sendable {
             })
     }
 
-    /// Returns whether a success of the probe may change the verdict: it is not steadily up.
+    /// Returns whether a success of the probe may change the verdict, as the probe is not steadily up.
     public func isUndecided(_ probe: Probe, of server: IPAddress) -> Bool {
         !(probes[server]?[probe]?.isSteadilyUp ?? false)
     }
@@ -134,7 +136,7 @@ public struct ServiceHealth: Sendable {
         probes[server]?[probe]?.isInTransition ?? false
     }
 
-    /// Records a result. Returns whether it may have changed other servers' verdicts, too.
+    /// Records a result. Returns whether the result may have changed other servers' verdicts, too.
     @discardableResult
     public mutating func record(_ result: ProbeResult, of probe: Probe, on server: IPAddress) -> Bool {
         let wasSteady = probes[server]?[probe]?.isSteadilyUp ?? false
@@ -155,8 +157,8 @@ public struct ServiceHealth: Sendable {
         return outByLearntPorts != outBefore
     }
 
-    /// Changes the number of servers on which a learnt port is up. Returns whether the port is now up on its first
-    /// server, or no longer up on any.
+    /// Adds `change`, 1 or -1, to the number of servers on which a learnt port is steadily up. Returns whether the
+    /// number went from 0 to 1, or from 1 to 0.
     private mutating func countSteady(_ change: Int, of probe: Probe) -> Bool {
         let number = steady[probe, default: 0] + change
         steady[probe] = number
@@ -175,7 +177,7 @@ public struct ServiceHealth: Sendable {
 
     // MARK: Learnt ports
 
-    /// The servers that learnt ports take out.
+    /// The servers that learnt ports take out: at most half of all servers, in the order in which their ports fell.
     private var outByLearntPorts: ArraySlice<IPAddress> { serversWithFallenPort.prefix(probes.count / 2) }
 
     private mutating func updateFallenPorts() {
@@ -196,14 +198,14 @@ public struct ServiceHealth: Sendable {
     private func fallenLearntPort(of server: IPAddress) -> ProbeHealth? {
         let own = probes[server] ?? [:]
         let failed = own.filter { probe, health in
-            // `steady` counts other servers only, as the port is down on this one.
+            // `steady` counts other servers only, as the port is down on this server.
             health.verdict == .down && health.hasAnswered && learnt.contains(probe) && steady[probe, default: 0] > 0
                 && !isExcused(probe, own)
         }
         return failed.min { $0.key.description < $1.key.description }?.value
     }
 
-    /// Returns whether the learnt port is only silent, while the server answers another probe.
+    /// Returns whether the probe is a learnt port that is only silent, while the server answers another probe.
     private func isExcused(_ probe: Probe, _ own: [Probe: ProbeHealth]) -> Bool {
         learnt.contains(probe) && own[probe]?.isSilent == true
             && own.contains { $0.key != probe && $0.value.verdict == .up }
@@ -240,8 +242,8 @@ public struct ServiceHealth: Sendable {
     }
 }
 
-/// The health of one probe of one real server. The first result decides alone. After it, `fall` failures in a row take
-/// the probe down, and `rise` successes bring it back.
+/// The health of one probe of one real server. The first result of an unproven probe decides alone. After it, `fall`
+/// failures in a row take the probe down, and `rise` successes bring it back.
 public struct ProbeHealth: Sendable, Equatable {
     public enum Verdict: Sendable, Equatable { case unproven, up, down }
 
@@ -250,13 +252,16 @@ public struct ProbeHealth: Sendable, Equatable {
     public private(set) var failure: String?
     /// Whether the probe has ever passed. A port that never answered cannot have stopped.
     public private(set) var hasAnswered: Bool
-    /// The number of results since the last success.
+    /// The number of failures since the last success.
     public private(set) var fruitless = 0
     /// Whether the probe has only been silent since it was up.
     public private(set) var isSilent = false
+    /// The number of silent results since the last success or failure with an answer.
     private var silences = 0
-    /// Whether the probe has been refused since it was up. Later silence does not excuse it.
+    /// Whether the probe has failed with an answer, such as a refusal, since it was up. Later silence then excuses
+    /// nothing.
     private var hasRefused = false
+    /// The number of the latest results that are alike: all successes, or all failures.
     private var streak = 0
 
     public init(verdict: Verdict = .unproven, hasAnswered: Bool = false) {

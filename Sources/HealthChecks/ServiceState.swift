@@ -4,7 +4,7 @@ public import LoadBalancing
 /// The state of a service's real servers. It gets the results of checks, and returns transitions and effective weights.
 /// It has no clock: callers pass the time.
 ///
-/// A server is *good* by its checks' verdict, and *up* where it is good and flap damping does not hold it out.
+/// A server is *good* by its checks' verdict, and *up* if it is also not held out by flap damping.
 public struct ServiceState: Sendable {
     public typealias Instant = ContinuousClock.Instant
 
@@ -21,7 +21,7 @@ public struct ServiceState: Sendable {
         /// Whether the checks' verdict is up.
         public fileprivate(set) var isGood: Bool
         fileprivate var damping = FlapDamping()
-        /// The weights that checks requested. The smallest one counts.
+        /// The weights that checks requested. The smallest of them counts.
         fileprivate var requestedWeights: [Probe: UInt16] = [:]
 
         /// The weight that the server would add to the quorum if it were up.
@@ -45,20 +45,21 @@ public struct ServiceState: Sendable {
     public private(set) var usableWeight = 0
     /// The number of servers with a usable weight above 0.
     public private(set) var usableCount = 0
-    /// The sum of the weights if all servers were up.
+    /// The sum of the weights that the servers would add to the quorum if all were up.
     private var totalWeight = 0
     /// The number of servers that are up.
     public private(set) var numberUp = 0
     /// The number of servers that serve without counting for the quorum.
     private var servingUnproven = 0
-    /// The servers that start slowly. `advance` changes them.
+    /// The servers that start slowly. `advance` raises their shares.
     private var starting: Set<IPAddress> = []
+    /// The good servers that flap damping holds out. `advance` ends their holds.
     private var held: Set<IPAddress> = []
     /// The sorry server, while it replaces the real servers.
     private var servingSorry: IPAddress?
 
-    /// Creates the state of a service. Servers are up until their first check, without slow start, except for the ones
-    /// in `down`.
+    /// Creates the state of a service. Servers are up until their first check, except for the ones in `down`. Only the
+    /// ones in `starting` start slowly.
     ///
     /// The following come from the last daemon.
     /// - `starting`: the servers in a slow start, with the tenths of their share.
@@ -124,8 +125,8 @@ public struct ServiceState: Sendable {
         quorum.holds(at: servingWeight(without: drained))
     }
 
-    /// Returns the weight that a drain of the server leaves. Nil if the server has no weight now, or the service keeps
-    /// its quorum.
+    /// Returns the weight that a drain of the server would leave, if the drain would lose the quorum. Returns nil if
+    /// the service would keep its quorum, or the server has no weight now.
     public func shortfall(without server: IPAddress) -> Int? {
         guard let own = servers[server]?.condition.serving, own > 0, !keepsQuorum(without: [server]) else { return nil }
         return servingWeight(without: [server])
@@ -138,7 +139,7 @@ public struct ServiceState: Sendable {
 
     // MARK: Inputs
 
-    /// Records a result. `weight` is the weight that a passed check requested.
+    /// Records a result. `weight` is the weight that a passed check requested, or nil if it requested none.
     public mutating func record(
         _ result: ProbeResult, of probe: Probe, on server: IPAddress, weight: UInt16? = nil, at now: Instant
     ) -> Changes {
@@ -156,7 +157,7 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    /// Applies slow starts and ends of holds up to `now`.
+    /// Raises the shares of slow starts, and ends the holds, that are due by `now`.
     public mutating func advance(to now: Instant) -> Changes {
         var changes = Changes()
         for address in starting { growShare(of: address, at: now, &changes) }
@@ -177,7 +178,7 @@ public struct ServiceState: Sendable {
         if tenths == SlowStart.whole { endSlowStart(address) }
     }
 
-    /// Drains exactly these servers, by the operator's order.
+    /// Drains these servers by the operator's order, and undrains all others.
     public mutating func setDrained(_ drained: Set<IPAddress>, at now: Instant) -> Changes {
         var changes = Changes()
         for (address, server) in servers where server.condition.isDrained != drained.contains(address) {
@@ -189,7 +190,8 @@ public struct ServiceState: Sendable {
         return changes
     }
 
-    /// Adds ports that clients use. Returns the ports that were dropped, since no server answers them any more.
+    /// Adds ports that clients use. Returns the learnt ports that were dropped as no server answers them (`forgotten`),
+    /// and the changes.
     public mutating func learn(ports: [UInt16], at now: Instant) -> (forgotten: Set<UInt16>, changes: Changes) {
         var changes = Changes()
         health.learn(ports: ports)
@@ -313,7 +315,8 @@ public struct ServiceState: Sendable {
         changes.hasNewWeights = true
     }
 
-    /// Brings a good server back up. Flap damping may hold it out instead, if the service can do without it.
+    /// Brings a good server back up. Flap damping may hold the server out instead, if the service can do without this
+    /// server.
     private mutating func bringBack(_ address: IPAddress, at now: Instant, _ changes: inout Changes) {
         if let halfLife = policy.flapDamping, canHoldOut, let server = servers[address],
             let end = server.damping.heldUntil(at: now, halfLife: halfLife)
@@ -356,7 +359,8 @@ public struct ServiceState: Sendable {
         starting.remove(address)
     }
 
-    /// Whether the service can do without held servers: the other servers meet the quorum, and have half of the weight.
+    /// Whether the service can do without held servers: the other servers meet the quorum, and have at least half of
+    /// the weight.
     private var canHoldOut: Bool {
         quorum.isUp && usableWeight > 0 && usableWeight >= policy.quorum.required && 2 * usableWeight >= totalWeight
     }
@@ -400,16 +404,17 @@ public struct ServiceState: Sendable {
     }
 }
 
-/// A change in the health of a service. Each one goes through `Director.transition`.
+/// A change in the health of a service. Each change goes through `Director.logAndPublish`.
 public enum HealthTransition: Hashable, Sendable {
     /// The server gets new connections again, or the part of them that slow start allows.
     case serverUp(IPAddress)
     case serverDown(IPAddress, reason: String?)
-    /// The server serves, but does not count for the quorum. The implied probe has passed on no server.
+    /// The server serves, but does not count for the quorum. The probe that failed is implied, and no server has passed
+    /// it.
     case serverUnproven(IPAddress, reason: String?)
     /// The server passes its checks again, but has fallen too often. It has to stay good for this time.
     case serverHeld(IPAddress, for: Duration)
-    /// The server's checks requested another weight.
+    /// The server's checks requested another weight than `before`, or no longer request one.
     case weight(IPAddress, UInt16, before: UInt16)
     /// The sum of the usable weights is too small for the quorum.
     case quorumLost(weight: Int)

@@ -13,7 +13,7 @@ extension Duration {
 
     var timeAmount: TimeAmount { .nanoseconds(Int64(nanoseconds)) }
 
-    /// The number of whole nanoseconds. A negative duration has 0.
+    /// The number of whole nanoseconds. A negative duration gives 0.
     var nanoseconds: UInt64 {
         UInt64(max(0, components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000))
     }

@@ -49,7 +49,7 @@ enum CheckErrorText {
 }
 
 extension StringProtocol {
-    /// Returns the first range of the text. Foundation has this method, but is not linked.
+    /// Returns the range of the first occurrence of the text. Foundation has this method, but is not linked.
     fileprivate func range(of text: String) -> Range<Index>? {
         var start = startIndex
         while start < endIndex {
@@ -62,11 +62,12 @@ extension StringProtocol {
     }
 }
 
-/// The errors for which this machine cannot run a check. They prove nothing about the real server.
+/// The errors by which this machine cannot run a check. They prove nothing about the real server.
 enum OwnShortage {
     /// The temporary shortages: descriptors, ports (connect(2)), packet buffers or memory. Another attempt may succeed.
     static let passing: Set<Int32> = [EMFILE, ENFILE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM]
-    /// All of these errors. ENODEV is a missing ipvsd0, which does not come back with the same index.
+    /// All errors of this kind: the temporary shortages, and ENODEV. ENODEV means that ipvsd0 is missing, which does
+    /// not come back with the same index.
     static let codes = passing.union([ENODEV])
 
     static func reason(_ code: Int32) -> String { reason(String(cString: strerror(code))) }

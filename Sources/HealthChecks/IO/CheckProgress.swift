@@ -2,8 +2,8 @@ internal import Glibc
 internal import LoadBalancing
 internal import NIOCore
 
-/// A running check: its stage, and its verdict, which it gives exactly once, at the deadline at the latest. It belongs
-/// to one event loop.
+/// The progress of a running check: its stage and what is known so far. The check gives its verdict exactly once, at
+/// the deadline at the latest. An instance is used on one event loop only.
 final class CheckProgress {
     var stage: CheckStage
     /// Whether the host or its service has sent any answer.
@@ -12,14 +12,15 @@ final class CheckProgress {
     var isOwn = false
     /// The largest packet that is known to pass, or nil.
     var pathMTU: Int?
-    /// The outcome at the deadline, or nil if it is a time-out.
+    /// The outcome if the deadline comes first. Nil: that is a time-out.
     var silence: Outcome?
-    /// The shortage of this machine that explains a missing answer at the deadline.
+    /// The shortage of this machine that explains a missing answer at the deadline, or nil while the check waits for
+    /// the peer.
     private var shortage: String?
     /// Closes the connection or stops the work, without waiting for a peer.
     var hangUp: (() -> Void)?
     private(set) var isOver = false
-    /// Whether the peer's part is complete. A closed connection is no failure then.
+    /// Whether the peer's part is complete. A closed connection is not a failure then.
     private var isPeerDone = false
 
     let eventLoop: any EventLoop
@@ -52,7 +53,7 @@ final class CheckProgress {
         end(.passed(CheckVerdict.Pass(latency: latency, weight: weight, pathMTU: pathMTU, note: note)))
     }
 
-    /// Ends the check on behalf of its caller.
+    /// Ends the check as cancelled, which proves nothing about the real server.
     func cancel() {
         isOwn = true
         end(.failed(CheckVerdict.cancelled))
@@ -60,12 +61,12 @@ final class CheckProgress {
 
     private var latency: Duration { .nanoseconds((NIODeadline.now() - began).nanoseconds) }
 
-    /// Fails the check for a reason on the peer's side.
+    /// Fails the check for a reason on the peer's side, unless the peer's part is complete.
     func fail(_ reason: String) {
         if !isPeerDone { end(.failed(reason)) }
     }
 
-    /// Fails the check for a shortage of this machine.
+    /// Fails the check for a shortage of this machine, unless the peer's part is complete.
     func failForShortage(of problem: String) {
         if !isPeerDone { endForShortage(of: problem) }
     }

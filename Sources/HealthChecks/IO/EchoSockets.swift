@@ -1,8 +1,8 @@
 internal import CLinux
 internal import Glibc
 
-/// The raw sockets for ICMP echoes. There is one for each device and source while a question on it is unanswered. Each
-/// packet has its own mark.
+/// The raw sockets for ICMP echoes. Each pair of a device and a source has a socket while one of its questions is
+/// unanswered. Each packet has its own mark.
 struct EchoSockets {
     private struct Place: Hashable {
         var source: UInt32
@@ -21,11 +21,13 @@ struct EchoSockets {
     }
 
     private var sockets: [Place: Socket] = [:]
-    /// The questions by identifier and sequence number. These are random, so that a reply cannot be forged.
+    /// The questions by their names: the identifier in the upper 16 bits, and the sequence number in the lower 16 bits.
+    /// Names are random, so that a reply cannot be forged.
     private var questions: [UInt32: Question] = [:]
+    /// The names of the questions, by their slots.
     private var names: [Slot: UInt32] = [:]
 
-    /// Sends an echo request. Calls `watch` with a new socket. Returns 0 or an errno.
+    /// Sends an echo request. Calls `watch` with the socket's descriptor if the socket is new. Returns 0 or an errno.
     mutating func send(from way: Check.Way.Socket, slot: Slot, watch: (Int32) -> Void) -> Int32 {
         let place = Place(source: way.source, device: way.device)
         if sockets[place] == nil {

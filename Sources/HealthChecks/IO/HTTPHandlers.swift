@@ -29,7 +29,8 @@ private final class ResponseHandling {
     private func search(_ body: [UInt8], for patterns: [Pattern]) {
         progress.releasePeer()
         let turn = SearchTurn(service: progress.service, patterns: patterns)
-        // A search has limits of its own. Without a result by the deadline, it got too little processor time.
+        // A search has limits of its own. If it has no result by the deadline, this machine gave it too little
+        // processor time.
         progress.run(on: Self.searches, turn, shortage: "no thread searched the body in time") {
             Pattern.search(body, for: patterns)
         } completion: { progress, result in
@@ -46,7 +47,8 @@ private final class ResponseHandling {
     }
 }
 
-/// The key of a search. Searches with equal keys run one at a time: one check's, for any number of real servers.
+/// The key of a search. Searches with equal keys run one at a time. A check's searches have equal keys for all real
+/// servers of a service.
 private struct SearchTurn: Hashable {
     var service: ServiceAddress?
     var patterns: [Pattern]

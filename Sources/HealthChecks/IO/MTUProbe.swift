@@ -18,7 +18,8 @@ extension ProtocolChecks {
             return progress.fail("\(WrongFamily(way.destination, accepted: .v4))")
         }
         let echo = EchoRequest(identifier: .random(in: .min ... .max), destination: destination)
-        // A socket bound to the tunnel's device does not receive ICMP errors of routers.
+        // A socket that is bound to the tunnel's device does not receive ICMP errors of routers, so another socket
+        // receives them.
         var listener = NIORawSocketBootstrap(group: progress.eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.addHandler(ICMPErrorReceiver())
@@ -184,8 +185,8 @@ struct EchoRequest: Sendable {
         return message
     }
 
-    /// Returns the MTU in a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request. It is 0 if the
-    /// message has none, and nil for any other message. The request may be quoted inside an IPIP header, whose length
+    /// Returns the MTU in a "fragmentation needed" (RFC 792, RFC 1191 section 4) about this request. Returns 0 if the
+    /// message has no MTU, and nil for any other message. The request may be quoted inside an IPIP header, whose length
     /// is subtracted.
     func mtu(reportedBy packet: ByteBuffer, sequence: UInt16) -> Int? {
         let packet = packet.readableBytesView

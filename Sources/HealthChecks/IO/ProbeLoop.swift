@@ -3,7 +3,8 @@ internal import Glibc
 internal import Synchronization
 
 /// The loop that probes many real servers at once, by TCP connects and ICMP echoes. It is a single thread, without a
-/// task, a channel or a timer for each probe. Every question gets one answer, at its time-out at the latest.
+/// task, a channel or a timer for each probe. Every question gets one answer. The time-out of a question begins when
+/// its packet is sent.
 final class ProbeLoop: Sendable {
     /// The loop of this process. Its thread starts with the first question.
     static let shared = ProbeLoop()
@@ -18,7 +19,8 @@ final class ProbeLoop: Sendable {
         var id: UInt64
         var kind: Kind
         var way: Check.Way
-        /// The time limit for the answer, from the start of the question.
+        /// The time limit for the answer, from the sending of the packet. For a packet that cannot be sent, it counts
+        /// from the first attempt.
         var timeout: Duration
     }
 
@@ -28,8 +30,8 @@ final class ProbeLoop: Sendable {
             case timedOut
             /// The probe failed with an errno, caused by the peer (ECONNREFUSED, ECONNRESET), a router or this machine.
             case failed(Int32)
-            /// The probe could not be sent until its time-out, for lack of ports, descriptors or memory on this
-            /// machine. The value is the errno. It proves nothing about the peer.
+            /// The probe could not be sent, for lack of something on this machine: ports, descriptors, memory, the
+            /// thread or ipvsd0. The value is the errno. The outcome proves nothing about the peer.
             case notAsked(Int32)
             case cancelled
         }
@@ -40,8 +42,8 @@ final class ProbeLoop: Sendable {
         var latency: Duration
     }
 
-    /// The receiver of answers. It gets one or more at a time, in their order, on the loop's thread, which it must not
-    /// block.
+    /// The receiver of answers. It gets one or more answers at a time, in their order, on the loop's thread. If that
+    /// thread cannot be started, it gets them on the caller's thread. It must not block either thread.
     protocol Inbox: AnyObject, Sendable {
         func deliver(_ answers: [Answer])
     }
@@ -80,8 +82,8 @@ final class ProbeLoop: Sendable {
 
     private init() {}
 
-    /// Submits questions, and returns at once. Without descriptors, ports or memory, questions wait until another one
-    /// ends, or until their time-out.
+    /// Submits questions, and returns at once. A question that lacks a descriptor, a port or memory is tried again
+    /// until its time-out.
     func ask(_ questions: [Question], answersTo inbox: any Inbox) {
         guard !questions.isEmpty else { return }
         let failure: Int32? = mailbox.withLock { mailbox in

@@ -9,6 +9,7 @@ final class ProbeThread {
     /// A question whose packet was sent.
     private struct Pending {
         var submission: ProbeLoop.Submission
+        /// The time of the sending, in nanoseconds of the monotonic clock.
         var began: UInt64
         /// The socket of a connection, or -1 for an echo.
         var descriptor: Int32
@@ -17,8 +18,9 @@ final class ProbeThread {
     /// A question that could not be sent, for lack of a resource of this machine.
     private struct Held {
         var submission: ProbeLoop.Submission
-        /// The time of the first attempt.
+        /// The time of the first attempt, in nanoseconds of the monotonic clock.
         var since: UInt64
+        /// The errno of the last attempt.
         var code: Int32
 
         var deadline: UInt64 { since + submission.question.timeout.nanoseconds }
@@ -26,18 +28,19 @@ final class ProbeThread {
 
     /// The time limit of one question.
     private struct Deadline: Comparable {
-        /// Nanoseconds of the monotonic clock.
+        /// The end of the time limit, in nanoseconds of the monotonic clock.
         var time: UInt64
         var slot: Slot
 
         static func < (one: Deadline, other: Deadline) -> Bool { one.time < other.time }
     }
 
-    /// The time between two attempts, in nanoseconds.
+    /// The time between two attempts to send held questions, in nanoseconds.
     private static let retryPeriod = UInt64(20_000_000)
     /// The most held questions in one attempt, so that new questions do not wait long.
     private static let retriesAtOnce = 256
 
+    // The keys of epoll events: the bell's, an echo socket's descriptor with `echoBit`, or the slot of a connection.
     private static let bellKey = UInt64.max
     private static let echoBit = UInt64(1) << 63
     /// The most connections at once. There are some 28,000 ephemeral ports (ip(7), ip_local_port_range).
@@ -53,9 +56,10 @@ final class ProbeThread {
     private var slots = Slots<Pending>()
     private var deadlines = Heap<Deadline>()
     private var echoes: EchoSockets
-    /// The questions that have not been sent yet, for lack of room.
+    /// The questions that were not tried yet, as there are `connectionLimit` connections, or too few descriptors.
     private var waiting: Deque<ProbeLoop.Submission> = []
     private var held: [Held] = []
+    /// The time of the next attempt to send held questions.
     private var retriesAt = UInt64(0)
     private var answers: [(inbox: any ProbeLoop.Inbox, answer: ProbeLoop.Answer)] = []
 
@@ -106,7 +110,7 @@ final class ProbeThread {
         }
     }
 
-    /// Sends held questions again, and answers the ones whose deadline has passed.
+    /// Sends held questions again. Answers the held questions whose deadline has passed.
     private func retry() {
         let now = KernelClock.monotonic.nanoseconds
         guard !held.isEmpty, retriesAt <= now else { return }
@@ -205,7 +209,7 @@ final class ProbeThread {
         let now = KernelClock.monotonic.nanoseconds
         while let deadline = deadlines.min, deadline.time <= now {
             deadlines.removeMin()
-            // The question may already have an answer, and then its slot is free.
+            // The question may already have an answer. Its slot is then free, or has another tenant.
             finish(deadline.slot, .timedOut)
         }
     }

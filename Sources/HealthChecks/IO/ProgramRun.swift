@@ -2,8 +2,8 @@ internal import NIOCore
 internal import NIOPosix
 internal import Processes
 
-/// One run of a program that is not a check. It runs without a shell, in a process group of its own, with standard
-/// input from /dev/null and no descriptor of the daemon. When it ends, or at the deadline, the whole group is killed.
+/// One run of a notification's program. It runs without a shell, in a process group of its own, with standard input
+/// from /dev/null and no descriptor of the daemon. When it ends, or at the deadline, the whole group is killed.
 package final class ProgramRun: Sendable {
     package static let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -30,7 +30,7 @@ package final class ProgramRun: Sendable {
     package func run(completion: @escaping @Sendable (Ending) -> Void) {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         process.start(deadline: deadline, eventLoop: eventLoop) { result in
-            // Without a thread, `start` calls this on the caller's stack.
+            // If no thread can be started, `start` calls this closure before it returns.
             eventLoop.execute { completion(self.ending(result)) }
         }
     }
@@ -62,13 +62,14 @@ package final class ProgramRun: Sendable {
 }
 
 extension ChildProcess {
-    /// Creates a program of a check or a notification, of which 4 KiB of each stream are kept.
+    /// Creates the run of a check's or a notification's program. The first 4 KiB of each output stream are kept.
     static func script(_ arguments: [String], environment: [String: String]) -> ChildProcess {
         ChildProcess(arguments, environment: environment, streams: .kept(limit: 4096))
     }
 
     /// Runs the program on a thread of its own, whose cost is small beside the program's. `completion` is called on the
-    /// event loop once the program is reaped. If no thread can be started, it is called before this returns.
+    /// event loop once the program is reaped. If no thread can be started, `completion` is called before this function
+    /// returns.
     func start(
         deadline: Duration? = nil, eventLoop: any EventLoop,
         completion: @escaping @Sendable (Result<Outcome, ScriptFailure>) -> Void

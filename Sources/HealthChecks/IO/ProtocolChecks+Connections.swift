@@ -36,7 +36,7 @@ extension ProtocolChecks {
                 protocols = ["h2"]
                 add = { progress, pipeline in
                     var configuration = NIOHTTP2Handler.ConnectionConfiguration()
-                    // The limit of HTTP/1.1 applies here, too.
+                    // The limit of header fields is the same as in HTTP/1.1.
                     configuration.initialSettings = [
                         HTTP2Setting(parameter: .maxConcurrentStreams, value: 100),
                         HTTP2Setting(parameter: .maxHeaderListSize, value: HTTP1ResponseReader.mostHeadBytes),

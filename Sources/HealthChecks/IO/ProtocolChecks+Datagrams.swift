@@ -64,6 +64,6 @@ private final class DatagramHandler: ChannelInboundHandler {
         progress.end(outcome)
     }
 
-    /// Fails the check by an error such as "connection refused", for ICMP's "port unreachable".
+    /// Fails the check by an error such as "connection refused", which stands for ICMP's "port unreachable".
     func errorCaught(context: ChannelHandlerContext, error: any Error) { progress.fail(by: error) }
 }

@@ -6,7 +6,7 @@ internal import Processes
 
 /// The checks by this machine's programs and files.
 extension ProtocolChecks {
-    /// The threads that read files, by path. A stalled file system blocks at most one thread for each of its files.
+    /// The threads that read files, by path. A file system that stalls blocks at most one thread for each of its files.
     private static let files = WorkThreads<String>(limit: 4096)
 
     func run(_ check: ScriptCheck, by way: Check.Way, deadline: Duration, progress: CheckProgress) {
@@ -95,7 +95,7 @@ enum FileReader {
     static let longest = 64
 
     static func read(_ path: String) throws(ScriptFailure) -> [UInt8] {
-        // A named pipe without a writer would block open(2).
+        // Without O_NONBLOCK, open(2) would wait for the writer of a named pipe.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw failure("open", path) }
         defer { close(descriptor) }
@@ -117,7 +117,7 @@ enum FileReader {
 enum WeightText {
     static let accepted = 0...65_535
 
-    /// Returns the weight, or nil if the text, apart from surrounding white space, is not one.
+    /// Returns the weight. Returns nil if the text, apart from surrounding white space, is not a weight.
     static func parse(_ text: some StringProtocol) -> Int? {
         let digits = text.drop(while: \.isWhitespace).reversed().drop(while: \.isWhitespace).reversed()
         guard (1...5).contains(digits.count), digits.allSatisfy({ ("0"..."9").contains($0) }),

@@ -11,7 +11,7 @@ struct ProtocolChecks: Sendable {
 
     init(group: any EventLoopGroup) { self.group = group }
 
-    /// Starts a check. `completion` is called once, on an event loop.
+    /// Starts a check, and returns its cancellation. `completion` is called once, on an event loop.
     func begin(
         _ check: Check, of service: ServiceAddress?, by way: Check.Way, deadline: Duration,
         completion: @escaping @Sendable (CheckVerdict, Duration) -> Void

@@ -1,4 +1,5 @@
-/// The name of a place in `Slots`, and the number of its tenant. A place has one tenant after another.
+/// The name of a value in `Slots`: the index of its place, and its number as the place's tenant. A place has one tenant
+/// after another.
 struct Slot: Hashable {
     fileprivate(set) var index: UInt32
     fileprivate(set) var tenant: UInt32
@@ -52,7 +53,7 @@ struct Slots<Value> {
     /// Removes and returns the value, or nil if the slot has another tenant or none.
     mutating func remove(_ slot: Slot) -> Value? {
         guard let value = self[slot] else { return nil }
-        // The number has 31 bits, so that one bit of the key is free.
+        // The tenant's number has 31 bits, so that one bit of the key is free.
         places[Int(slot.index)] = ((slot.tenant + 1) & 0x7FFF_FFFF, nil)
         free.append(slot.index)
         return value

@@ -4,7 +4,8 @@ internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
 
-/// The contexts of NIOSSL, one for each set of options. Reading a system's trust roots takes tens of milliseconds.
+/// The contexts of NIOSSL, one for each set of options. They are kept, as the reading of a system's trust roots takes
+/// tens of milliseconds.
 final class TLSContexts: Sendable {
     private struct Key: Hashable {
         var verification: TLSOptions.Verification
@@ -16,8 +17,8 @@ final class TLSContexts: Sendable {
 
     private let made = NIOLockedValueBox<[Key: NIOSSLContext]>([:])
 
-    /// Finds or creates a context. `completion` is called on the check's event loop. Without a context by the deadline,
-    /// the check fails as this machine's own failure.
+    /// Finds or creates a context. `completion` is called on the check's event loop. If there is no context by the
+    /// deadline, the check fails, and the cause is this machine.
     func context(
         for options: TLSOptions, protocols: [String], progress: CheckProgress,
         completion: @escaping @Sendable (CheckProgress, Result<NIOSSLContext, any Error>) -> Void

@@ -3,9 +3,9 @@ internal import DequeModule
 internal import Glibc
 internal import Synchronization
 
-/// Threads for work that may block or take long, and must not run on an event loop. There are at most `limit`, and idle
-/// ones end. Work of one key runs one piece at a time. Keys take turns, so a key delays another one by at most one
-/// piece of its work.
+/// Threads for work that may block or take long, and must not run on an event loop. There are at most `limit` threads,
+/// and idle threads end. Of the work of one key, one piece runs at a time. Keys take turns, so a key with much work
+/// delays another key by at most one piece.
 final class WorkThreads<Key: Hashable & Sendable>: Sendable {
     /// A submitted piece of work.
     final class Ticket: Sendable {
@@ -49,7 +49,7 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
             queues.threads += 1
             return true
         }
-        // Without a new thread, the work waits for the thread of another piece.
+        // If no thread can be started, the work waits until a thread has finished another piece.
         if needsThread, DetachedThread.start({ self.work() }) != nil { queues.withLock { $0.threads -= 1 } }
         return ticket
     }
@@ -76,7 +76,8 @@ final class WorkThreads<Key: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// Returns the next piece of work. Returns nil, and stops counting the thread, if there is none.
+    /// Returns the next piece of work, given the key of the piece that has ended, if any. Returns nil, and stops
+    /// counting the thread, if there is none.
     private func next(after done: Key?) -> Ticket? {
         queues.withLock { queues in
             if let done {

@@ -30,17 +30,18 @@ public struct HTTPCheck: Hashable, Sendable {
 
     public var port: UInt16
     public var method: String
-    /// The request target in origin form, optionally with a query.
+    /// The request target: a path, optionally with a query, or "*".
     public var path: String
-    /// The value of Host or :authority. Nil stands for the address of the check, with the port unless it is the
-    /// scheme's default.
+    /// The value of Host or :authority. Nil stands for the value of a field Host in `fields`. Without such a field, nil
+    /// stands for the address of the check, with the port unless it is the scheme's default.
     public var host: String?
     /// The further fields of the request. User-Agent, Accept and Connection replace the default ones.
     public var fields: [Field]
     public var version: Version
-    /// The options of TLS, or nil for a connection without TLS. Without a server name in them, `host` is the server
-    /// name, unless it is an address.
+    /// The options of TLS, or nil for a connection without TLS. If they have no server name, `host` is the server name,
+    /// unless it is an address.
     public var tls: TLSOptions?
+    /// The status codes that count as healthy.
     public var status: [ClosedRange<Int>]
     public var body: [Expectation]
     /// The number of bytes of the body that are read and searched. A digest reads the whole body.

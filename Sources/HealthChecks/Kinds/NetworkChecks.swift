@@ -11,15 +11,16 @@ public struct EchoCheck: Hashable, Sendable {
 /// packet by bisection. The search is the one of RFC 4821 and RFC 8899, without their timers. Its stages are start and
 /// answer.
 ///
-/// A path is healthy if it passes packets of `size`, or reports a smaller limit. It may report it by "fragmentation
-/// needed", or by the MTU of the director's own device. A path that drops larger packets silently is a black hole,
-/// which fails the check. Each size gets three attempts, each of a fortieth of the deadline. Ten seconds suit most
-/// networks.
+/// A path is healthy if it passes packets of `size`, or reports a smaller limit. The report is a "fragmentation
+/// needed", or the smaller MTU of the director's own device. A path that drops larger packets silently is a black hole,
+/// which fails the check. Each size gets three attempts of a fortieth of the deadline each. A deadline of ten seconds
+/// suits most networks.
 public struct MTUCheck: Hashable, Sendable {
-    /// The size of the packet inside the tunnel, with its IP header. It is usually the MTU of the path to the real
-    /// server less 20.
+    /// The size of the packet inside the tunnel in bytes, IP header included. It is usually the MTU of the path to the
+    /// real server less 20.
     public var size: Int
 
+    /// The smallest MTU of IPv4, in bytes (RFC 791).
     static let least = 68
 
     public init(size: Int = 1480) throws(InvalidCheck) {
@@ -37,8 +38,8 @@ public struct TCPCheck: Hashable, Sendable {
     public init(port: UInt16) { self.port = port }
 }
 
-/// A check that sends one datagram, and expects one in reply (RFC 768). Its stages are connect, which sends no packet,
-/// and answer.
+/// A check that sends one datagram, and expects a datagram in reply (RFC 768). Its stages are connect, which sends no
+/// packet, and answer.
 public struct UDPCheck: Hashable, Sendable {
     public enum Reply: Hashable, Sendable {
         /// Any datagram.

@@ -1,5 +1,5 @@
 /// A valid regular expression of PCRE2 (pcre2pattern(3)). It is matched against bytes, as in keepalived. It is matched
-/// against Unicode characters if it has any beyond ASCII, or begins with `(*UTF)`.
+/// against Unicode characters if it contains characters beyond ASCII, or begins with `(*UTF)`.
 public struct Pattern: Hashable, Sendable, CustomStringConvertible {
     public let description: String
     private let expression: Expression
@@ -21,7 +21,7 @@ public struct Pattern: Hashable, Sendable, CustomStringConvertible {
 
     public func hash(into hasher: inout Hasher) { hasher.combine(description) }
 
-    /// The result of one check's search. All its expressions share `SearchTime.limit`.
+    /// The result of one check's search. All expressions of the check share `SearchTime.limit`.
     enum Search: Equatable {
         case found
         case lacks(Pattern)
@@ -91,7 +91,7 @@ private struct ClassScan {
                     if level > 0 { hasSets = true }
                     level += 1
                     depth = max(depth, level)
-                    // A first bracket is a character of the class.
+                    // A closing bracket in the first place is a character of the class.
                     if follows("[^]") { place += 2 } else if follows("[]") { place += 1 }
                 }
             } else if level > 0 {
@@ -110,7 +110,8 @@ private struct ClassScan {
         }
     }
 
-    /// Returns the last bracket of a POSIX class such as `[:alpha:]`.
+    /// Returns the index of the last bracket of a POSIX class such as `[:alpha:]`. Returns nil if none begins at
+    /// `place`.
     private static func endOfPOSIXClass(in bytes: [UInt8], at place: Int) -> Int? {
         guard bytes[place...].starts(with: "[:".utf8),
             let end = bytes[(place + 2)...].firstIndex(of: UInt8(ascii: "]")), end > place + 2,

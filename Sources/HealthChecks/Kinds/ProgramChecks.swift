@@ -1,17 +1,17 @@
 public import Addresses
 
 /// A check that runs a program. Exit code 0 is healthy. If the first line of standard output is a number from 0 to
-/// 65535, it is the requested weight. Its stages are start and run.
+/// 65535, it is the requested weight. Its stage is run.
 ///
 /// The program runs without a shell, in a process group of its own. Its standard input is /dev/null, and it gets no
 /// other descriptor of the daemon. When it ends, or at the deadline, the whole group is killed. The first line of
-/// standard error, or else of standard output, is the reason of a failure. The environment is `environment` and the
-/// following variables:
+/// standard error, or else of standard output, is the reason of a failure. The environment consists of the following
+/// variables and of `environment`, which takes precedence:
 ///
 /// - `PATH`: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// - `IPVSD_VIA`: tunnel or direct
 /// - `IPVSD_ADDRESS`: the address to check, which is the VIP (tunnel) or the real server's own address (direct)
-/// - `IPVSD_TIMEOUT`: seconds until it is killed
+/// - `IPVSD_TIMEOUT`: the seconds until the program is killed
 /// - `IPVSD_MARK`, `IPVSD_DEVICE`, `IPVSD_SOURCE` (tunnel only): SO_MARK, the interface index and the local address of
 ///   a socket whose packets take the tunnel to this real server
 public struct ScriptCheck: Hashable, Sendable {
@@ -36,8 +36,8 @@ public struct ScriptCheck: Hashable, Sendable {
 }
 
 /// A check that reads a weight, from 0 to 65535, from a regular file. Surrounding white space is ignored. The weight 0
-/// quiesces the server. A missing file and any other content are failures. Its stages are start (opening the file) and
-/// read.
+/// quiesces the server. A missing file and any other content are failures. Its stage is read, which includes the
+/// opening of the file.
 public struct FileCheck: Hashable, Sendable {
     public var path: String
 

@@ -13,7 +13,8 @@ public struct TLSCheck: Hashable, Sendable {
 /// The options of TLS, and the requirements on the certificate.
 public struct TLSOptions: Hashable, Sendable {
     public enum Verification: String, Hashable, Sendable, CaseIterable {
-        /// No verification: any certificate passes. Clients' trust in it is not a matter of one server's health.
+        /// No verification: any certificate passes. Clients' trust in the certificate is not a matter of one server's
+        /// health.
         case none
         /// The certificate chain must lead to a trusted root, and be valid now.
         case chain
@@ -23,7 +24,7 @@ public struct TLSOptions: Hashable, Sendable {
 
     public enum TrustRoots: Hashable, Sendable {
         case system
-        /// A PEM file, read once for each `Checker`.
+        /// The path of a PEM file. A `Checker` reads the file once for each `Verification` and ALPN protocol.
         case file(String)
     }
 
@@ -31,8 +32,8 @@ public struct TLSOptions: Hashable, Sendable {
     public var serverName: String?
     public var verification: Verification
     public var trustRoots: TrustRoots
-    /// The time for which the server's certificate must still be valid. `.zero` demands that it has not expired, and
-    /// nil nothing.
+    /// The time for which the server's certificate must still be valid. `.zero` demands a certificate that has not
+    /// expired, and nil demands nothing.
     public var minimumValidity: Duration?
 
     public init(

@@ -47,7 +47,7 @@ struct DNSDialogue: StreamDialogue, DatagramDialogue {
         return .send([UInt8(message.count >> 8), UInt8(message.count & 255)] + message)
     }
 
-    /// Reads a message that follows its length (RFC 1035 section 4.2.2).
+    /// Reads a message behind its length of two bytes (RFC 1035 section 4.2.2).
     mutating func receive(_ bytes: [UInt8]) -> StreamStep {
         received += bytes
         guard received.count >= 2 else { return .wait }

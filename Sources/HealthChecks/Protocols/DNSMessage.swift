@@ -89,7 +89,7 @@ extension DNSMessage {
         }
 
         /// Reads a name, and returns it in lower case without the final dot. Each pointer must lead further back than
-        /// the last one (section 4.1.4), so that the loop ends.
+        /// the pointer before it (section 4.1.4), so that the loop ends.
         mutating func name() throws(Malformed) -> String {
             var labels: [String] = []
             var length = 1

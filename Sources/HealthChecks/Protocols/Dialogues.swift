@@ -32,7 +32,7 @@ protocol DatagramDialogue {
     var datagram: [UInt8] { get }
     /// Returns the outcome of a received datagram, or nil if it does not belong to the check, so that the wait goes on.
     func judge(_ bytes: [UInt8]) -> Outcome?
-    /// The outcome of silence until the deadline, or nil if that is a time-out.
+    /// The outcome of silence until the deadline. Nil: silence is a time-out.
     var silence: Outcome? { get }
 }
 

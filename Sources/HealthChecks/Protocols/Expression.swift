@@ -11,7 +11,7 @@ final class Expression: Sendable {
         case noMemory
     }
 
-    /// The deepest nesting of parentheses, as PCRE2's own default.
+    /// The deepest nesting of parentheses that is accepted. PCRE2's own default is the same.
     static let nestLimit = 250
     /// The most calls of the library's match() from one place in the body, at 34 ns each: 50 ms in all.
     private static let matchLimit: UInt32 = 1_500_000
@@ -30,7 +30,7 @@ final class Expression: Sendable {
         // The callout before each item checks the time that is left.
         var options = PCRE2_AUTO_CALLOUT
         if !text.utf8.allSatisfy({ $0 < 128 }) { options |= PCRE2_UCP | PCRE2_MATCH_INVALID_UTF }
-        // With PCRE2_UTF alone, invalid UTF-8 in a body is an error.
+        // (*UTF) sets PCRE2_UTF. With that option alone, invalid UTF-8 in a body would be an error.
         if text.hasPrefix("(*"), text.contains("(*UTF)") { options |= PCRE2_MATCH_INVALID_UTF }
         var (problem, place): (Int32, Int) = (0, 0)
         let code = Array(text.utf8CString).withUnsafeBytes { bytes in
@@ -89,8 +89,8 @@ struct SearchTime {
 
     init() { end = KernelClock.thread.nanoseconds + Self.limit.nanoseconds }
 
-    /// Returns whether the time is used up. It reads the clock in one call of 64, as PCRE2 makes up to 20 million calls
-    /// a second.
+    /// Returns whether the time is used up. Only every 64th call reads the clock, and the others return false, as PCRE2
+    /// makes up to 20 million calls a second.
     mutating func isOver() -> Bool {
         questions &+= 1
         return questions & 63 == 0 && KernelClock.thread.nanoseconds >= end

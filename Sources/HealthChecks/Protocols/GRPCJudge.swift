@@ -82,7 +82,7 @@ enum GRPCMessage {
 
     private static let statusField: UInt64 = 1
 
-    /// Returns the message behind its prefix: the flag for no compression, and the length in 4 bytes.
+    /// Returns the message behind its prefix: the flag for no compression, and the length in 4 bytes, big-endian.
     static func framed(_ message: [UInt8]) -> [UInt8] {
         let count = UInt32(message.count)
         return [0] + (0..<4).map { UInt8(truncatingIfNeeded: count >> (24 - 8 * $0)) } + message

@@ -180,8 +180,7 @@ struct HTTP1ResponseReader {
         return status
     }
 
-    /// Returns the content length. It is nil if there is none or it exceeds 64 bits, and then the body ends with the
-    /// connection.
+    /// Returns the content length. Nil: there is none, or it exceeds 64 bits. The body then ends with the connection.
     private static func length(of fields: [HTTPCheck.Field]) throws(Invalid) -> UInt64? {
         var lengths: Set<UInt64?> = []
         for field in fields where field.name == "content-length" {

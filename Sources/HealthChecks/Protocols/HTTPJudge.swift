@@ -15,7 +15,7 @@ enum HTTPStep: Hashable {
     case search([UInt8], [Pattern])
 }
 
-/// The judgement of a response while its parts arrive.
+/// A judge of a response, which gets the response's parts as they arrive.
 protocol HTTPJudge: Sendable {
     var stage: CheckStage { get }
     mutating func receive(_ event: HTTPEvent) -> HTTPStep

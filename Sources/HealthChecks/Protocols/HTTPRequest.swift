@@ -9,7 +9,7 @@ struct HTTPRequest: Hashable {
     var fields: [HTTPCheck.Field]
     var body: [UInt8] = []
 
-    /// The bytes of the request in HTTP/1.1. No such request has a body.
+    /// The bytes of the request in HTTP/1.1. Checks by HTTP/1.1 send no body.
     var http1Head: [UInt8] {
         let lines = ["\(method) \(path) HTTP/1.1", "Host: \(authority)"] + fields.map { "\($0.name): \($0.value)" }
         return Array(lines.map { $0 + "\r\n" }.joined().utf8) + [13, 10]
@@ -30,7 +30,7 @@ extension HTTPCheck {
             // HTTP/2 forbids these fields (RFC 9113 section 8.2.2).
             fields.removeAll { ["connection", "keep-alive", "transfer-encoding", "upgrade"].contains($0.name) }
         }
-        // A request with one of these methods has a length even if it has no body (RFC 9110 section 8.6).
+        // A request with one of these methods has a Content-Length even if it has no body (RFC 9110 section 8.6).
         if ["POST", "PUT", "PATCH"].contains(method), !fields.contains(name: "content-length") {
             fields.append(Field("content-length", "0"))
         }
@@ -82,7 +82,8 @@ extension IPAddress {
 }
 
 enum Authority {
-    /// Returns the host of an authority if it may be a server name. Addresses may not (RFC 6066 section 3).
+    /// Returns the host of an authority. Returns nil if there is none, or if it is an address, which may not be a
+    /// server name (RFC 6066 section 3).
     static func serverName(_ authority: String?) -> String? {
         guard let host = authority?.split(separator: ":", omittingEmptySubsequences: false).first, !host.isEmpty,
             !host.hasPrefix("["), IPAddress(String(host)) == nil

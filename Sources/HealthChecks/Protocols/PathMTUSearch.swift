@@ -1,4 +1,4 @@
-/// The search for the largest packet that passes, without sockets and timers.
+/// The search for the largest packet that passes, without sockets and timers. Sizes are in bytes, IP header included.
 struct PathMTUSearch: Hashable {
     enum Action: Hashable {
         case send(Int)
@@ -9,17 +9,21 @@ struct PathMTUSearch: Hashable {
         /// The size of the largest packet that passes. `isReported` is true if larger packets are reported as too big.
         /// It is false if larger packets vanish, or none had to be tried.
         case passes(Int, isReported: Bool)
-        /// No packet of any size is answered. `limit` is the MTU that a router reported, if one did.
+        /// No packet of any size is answered. `limit` is the last MTU that a router reported, or nil.
         case unreachable(limit: Int?)
     }
 
+    /// The number of attempts for each size.
     static let tries = 3
 
     private let full: Int
-    /// The largest size that is known to pass. `upper` is the smallest one that is known not to.
+    /// The largest size that is known to pass, or 0.
     private var lower = 0
+    /// The smallest size that is known not to pass, or `full` + 1.
     private var upper: Int
+    /// Whether packets of `upper` bytes were reported as too big.
     private var isUpperReported = false
+    /// The last MTU that a router reported.
     private var limit: Int?
     private var size: Int
     private var silences = 0

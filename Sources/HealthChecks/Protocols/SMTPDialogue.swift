@@ -25,7 +25,7 @@ struct SMTPDialogue: StreamDialogue {
             line = []
             lines += 1
             let step = receive(line: complete)
-            // Lines that follow before the next command is sent are ignored.
+            // The rest of `bytes` came before the next command, and is ignored.
             guard case .wait = step else { return step }
             if lines >= Self.mostLines {
                 return .end(.failed("\(stage): a reply of more than \(Self.mostLines) lines"))
