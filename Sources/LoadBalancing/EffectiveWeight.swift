@@ -3,15 +3,16 @@ public struct EffectiveWeight: Hashable, Sendable {
     /// The conditions that decide a real server's effective weight.
     public struct Condition: Hashable, Sendable {
         public var configured: UInt16
-        /// Whether its checks pass, and flap damping does not hold it out.
+        /// Whether the server's checks pass, and flap damping does not hold the server out.
         public var isUp: Bool
-        /// The weight that its checks requested instead of the configured one.
+        /// The weight that the server's checks requested instead of the configured one, or nil for none.
         public var asked: UInt16?
-        /// Whether an operator drains it. It gets no new connections then, healthy or not.
+        /// Whether an operator drains the server. It then gets no new connections, healthy or not.
         public var isDrained: Bool
-        /// The tenths of its share that slow start allows.
+        /// The tenths of the server's share that slow start allows, 1 to 10.
         public var tenths: Int
-        /// Whether it counts for the quorum. False for an unproven server, which serves all the same.
+        /// Whether the server counts for the quorum. False for a server that serves although a default check fails, as
+        /// no server of the service has passed that check yet.
         public var isCounted = true
 
         public init(
@@ -25,10 +26,10 @@ public struct EffectiveWeight: Hashable, Sendable {
             self.tenths = tenths
         }
 
-        /// The weight without slow start, or 0 while it is down or drained.
+        /// The weight without slow start, or 0 while the server is down or drained.
         public var serving: UInt16 { isUp && !isDrained ? asked ?? configured : 0 }
 
-        /// The weight that it adds to its service's quorum.
+        /// The weight that the server adds to its service's quorum.
         public var usable: UInt16 { isCounted ? serving : 0 }
     }
 
@@ -49,7 +50,7 @@ public struct EffectiveWeight: Hashable, Sendable {
     public let weight: UInt16
     /// The tenths of the weight that count. All ten count after the slow start.
     public let tenths: Int
-    /// Whether the weight is one from a scheduler's table, which contains the slow start.
+    /// Whether the weight was read from the packet program's tables. Such a weight already contains the slow start.
     public let isScaled: Bool
 
     public static let down = EffectiveWeight(.down)
@@ -91,15 +92,15 @@ public struct EffectiveWeight: Hashable, Sendable {
 
 /// The weights that the schedulers of a service use.
 extension VirtualService {
-    /// Whether slow start reduces the share of a real server with a weight.
+    /// Whether slow start reduces the share of a real server with a weight above 0.
     public var isStartingSlowly: Bool {
         scheduler.hasShares
             && servers.contains { $0.effective.tenths < SlowStart.whole && $0.effective.weight > 0 }
     }
 
-    /// The weights of `servers`, in their order. While one of them starts slowly, all weights are multiplied by up to
-    /// ten, within 16 bits. Tenths of weights are then whole numbers. rr and lc, which ignore weights, then begin with
-    /// equal ones. sh distributes its buckets by weights, and hands out tenths of the buckets instead.
+    /// The weights of `servers`, in their order. While a server starts slowly, all weights are multiplied by up to ten,
+    /// within 16 bits. Tenths of weights are then whole numbers. rr and lc ignore weights, so each weight above 0
+    /// counts as 1 before that. sh gets the weights as they are, and gives such a server tenths of its buckets instead.
     public var schedulerWeights: [UInt16] {
         let weights = servers.map(\.effective.weight)
         guard isStartingSlowly, scheduler != .sh, !servers.contains(where: \.effective.isScaled) else { return weights }
@@ -132,21 +133,21 @@ public enum SlowStart {
     /// The number of tenths of a whole share.
     public static let whole = 10
 
-    /// Returns the tenths of its share that a server has at a time after its return. It has all of them from `duration`
-    /// on.
+    /// Returns the tenths of its share that a server has when `elapsed` has passed since its return. The server has all
+    /// ten from `duration` on.
     public static func tenths(after elapsed: Duration, of duration: Duration) -> Int {
         (1...whole).last { elapsed >= time(ofTenths: $0, of: duration) } ?? 1
     }
 
-    /// Returns the time after its return at which a server gets this number of tenths.
+    /// Returns the time from a server's return until it gets this number of tenths.
     public static func time(ofTenths tenths: Int, of duration: Duration) -> Duration {
         duration * (tenths - 1) / (whole - 1)
     }
 }
 
 extension Scheduler {
-    /// Whether a real server's share of new connections can grow. The other schedulers prefer one server, whatever its
-    /// weight's part of the sum.
+    /// Whether a real server's share of new connections can grow. The other schedulers prefer one server, whatever
+    /// share its weight is of the sum of weights.
     public var hasShares: Bool {
         switch self {
         case .rr, .wrr, .lc, .wlc, .sed, .nq, .sh, .mh, .twos: true

@@ -4,14 +4,15 @@ public import Addresses
 public struct RealServer: Hashable, Sendable {
     public var address: IPAddress
     /// The share of new connections, relative to the other servers' weights. Weight 0 quiesces: connections stay, and
-    /// no new ones are added.
+    /// the server gets no new connections.
     public var weight: UInt16
     public var thresholds: ConnectionThresholds?
-    /// The effective weight if it differs from the configured one. Nil in a configuration.
+    /// The effective weight that was set. Nil: the configured weight is in force, as in a configuration.
     private var decided: EffectiveWeight?
-    /// Whether its persistent clients move with their next connection, as with IPVS's expire_quiescent_template=1.
+    /// Whether the server's persistent clients get another server with their next connection, as with IPVS's
+    /// expire_quiescent_template=1.
     public var movesPersistent = false
-    /// Whether its datagrams move as `ServerRemoval` defines for a removed server.
+    /// Whether the server's datagram flows are treated like the flows of a removed server (`ServerRemoval`).
     public var movesDatagrams = false
 
     public init(address: IPAddress, weight: UInt16 = 1, thresholds: ConnectionThresholds? = nil) {
@@ -20,7 +21,7 @@ public struct RealServer: Hashable, Sendable {
         self.thresholds = thresholds
     }
 
-    /// The effective weight. It is the configured one until health, a drain or a slow start sets another.
+    /// The effective weight. It is the configured weight until health, a drain or a slow start sets another.
     public var effective: EffectiveWeight {
         get { decided ?? .listed(weight: weight) }
         set { decided = newValue }
@@ -30,10 +31,10 @@ public struct RealServer: Hashable, Sendable {
 /// The limits on the connections, active and inactive, of a real server: IPVS's u_threshold and l_threshold (`ipvsadm
 /// -x` and `-y`).
 public struct ConnectionThresholds: Hashable, Sendable {
-    /// The number of connections from which on the server gets no new ones. It is not 0.
+    /// The number of connections from which on the server gets no new connections. It is not 0.
     public let upper: UInt32
-    /// The number of connections below which the server gets new ones again. Nil stands for three quarters of `upper`,
-    /// as in ip_vs_conn.c.
+    /// The number of connections below which the server gets new connections again. Nil stands for three quarters of
+    /// `upper`, as in ip_vs_conn.c.
     public let lower: UInt32?
 
     public init(upper: UInt32, lower: UInt32? = nil) {
@@ -46,8 +47,8 @@ public struct ConnectionThresholds: Hashable, Sendable {
     /// The lower threshold, or its default. It is at least 1.
     public var effectiveLower: UInt32 { lower ?? upper - upper / 4 }
 
-    /// Returns whether a server with this number of connections is overloaded. `wasOverloaded` is the state at its last
-    /// change.
+    /// Returns whether a server with this number of connections is overloaded. `wasOverloaded` says whether it was
+    /// overloaded before.
     public func areExceeded(by connections: UInt32, wasOverloaded: Bool) -> Bool {
         connections >= upper || (wasOverloaded && connections >= effectiveLower)
     }

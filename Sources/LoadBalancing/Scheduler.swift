@@ -40,13 +40,13 @@ public enum Scheduler: String, CaseIterable, Sendable, Codable {
 public enum SchedulerFlag: String, CaseIterable, Sendable {
     /// sh: hash the client's port, too.
     case shPort = "sh-port"
-    /// sh: a server with weight 0, or over its threshold, passes its clients on to another server. Without the flag it
-    /// refuses them.
+    /// sh: a new connection whose server has weight 0, or is over its threshold, goes to another server. Without the
+    /// flag, it is refused.
     case shFallback = "sh-fallback"
     /// mh: hash the client's port, too.
     case mhPort = "mh-port"
-    /// mh: a server over its threshold passes its clients on to another server. Without the flag it refuses them. A
-    /// server with weight 0 is not in the table.
+    /// mh: a new connection whose server is over its threshold goes to another server. Without the flag, it is refused.
+    /// A server with weight 0 is not in the table.
     case mhFallback = "mh-fallback"
 
     public var scheduler: Scheduler {

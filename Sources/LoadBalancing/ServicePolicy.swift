@@ -9,7 +9,7 @@ public struct ServicePolicy: Hashable, Sendable {
     /// The half-life of the penalties of flap damping. Nil means no flap damping.
     public var flapDamping: Duration?
     public var quorum: Quorum.Rule
-    /// The server that serves while the quorum is lost. It is not checked.
+    /// The server that serves while the quorum is lost. The sorry server is not checked. Nil: there is none.
     public var sorryServer: IPAddress?
 
     public init(
@@ -38,14 +38,14 @@ public struct Quorum: Hashable, Sendable {
         }
 
         public var regainedAt: Int { required + hysteresis }
-        /// The weight below which the quorum is lost. It is at least 1, so that weight 0 loses it.
+        /// The weight below which the quorum is lost. The value is at least 1, so that the weight 0 loses the quorum.
         public var lostBelow: Int { max(required - hysteresis, 1) }
     }
 
     public var rule: Rule
     public private(set) var isUp: Bool
 
-    /// Creates the quorum of a new service, as keepalived does. It holds from `required` + `hysteresis` on.
+    /// Creates the quorum of a new service, as keepalived does. The quorum holds from `required` + `hysteresis` on.
     public init(_ rule: Rule, weight: Int) {
         self.rule = rule
         isUp = weight >= rule.regainedAt

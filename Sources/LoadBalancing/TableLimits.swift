@@ -5,16 +5,17 @@ internal import PacketPrograms
 public enum TableLimits {
     /// The number of real servers whose loads lc and similar schedulers compare for each new connection.
     public static let comparedServers = Int(IPVSD_LIST_LIMIT)
-    /// The number of real servers of all services, counted once for each service. They have 16-bit numbers from 1 on.
+    /// The number of real servers of all services, counted once for each service. Real servers have 16-bit numbers from
+    /// 1 on.
     public static let servers = 65_535
-    /// The number of real servers of one service. A Maglev table has one more value.
+    /// The number of real servers of one service. `MaglevTable.build` accepts no more.
     public static let serversOfAService = 65_534
-    /// The number of listeners, one for each port and protocol. They have 16-bit numbers from 1 on.
+    /// The number of listeners, one for each port and protocol. Listeners have 16-bit numbers from 1 on.
     public static let listeners = 65_535
 }
 
 extension Scheduler {
-    /// Whether the scheduler looks at each real server in turn.
+    /// Whether the scheduler looks at each real server in turn for a new connection.
     public var comparesServers: Bool { [.lc, .wlc, .sed, .nq, .fo, .ovf, .lblc, .lblcr].contains(self) }
 }
 

@@ -5,6 +5,7 @@
 /// members leaves the order of the others as it is, and equal weights give plain rounds. Members of equal weight take
 /// all their turns together. The binary heap therefore holds the next turn of each weight, not of each member.
 struct TurnOrder {
+    /// The members of one weight. `members` is their range in `ranks`, and each of them has taken `taken` turns.
     private struct Class {
         var taken: UInt32
         let weight: UInt32
@@ -23,7 +24,8 @@ struct TurnOrder {
     /// The ranks, sorted by weight and then by rank.
     private let ranks: [Int]
 
-    /// Creates the order for these weights, whose indices are the ranks. There is at least one, and all are positive.
+    /// Creates the order for these weights, whose indices are the ranks. There is at least one weight, and all weights
+    /// are positive.
     init(weights: [Int]) {
         ranks = weights.indices.sorted { (weights[$0], $0) < (weights[$1], $1) }
         var start = 0

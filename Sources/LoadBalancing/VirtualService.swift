@@ -15,8 +15,8 @@ public struct VirtualService: Hashable, Sendable {
     /// The real servers in order. Round robin uses the order for its turns, and least connections for ties.
     public var servers: [RealServer]
     /// Whether returning real servers get their share in steps, so that the service's tables need room for parts of
-    /// weights. The director sets it for the data plane. `isStartingSlowly` is true while one of them has less than its
-    /// share.
+    /// weights. The director sets this for the data plane. In contrast, `isStartingSlowly` is true only while a server
+    /// has less than its share.
     public var startsSlowly = false
 
     public init(
@@ -46,12 +46,13 @@ public enum ServerLoss: String, CaseIterable, Sendable, Codable {
     case keep
     /// The client's next packet gets a RST from the VIP.
     case reset
-    /// The client's next packet goes to another server, which resets the connection unless it has it, too.
+    /// The client's next packet goes to another server. That server resets the connection unless it knows the
+    /// connection, too.
     case rehash
 }
 
-/// The treatment of the datagram flows of a real server that is no longer in use. It was removed, it is on standby, or
-/// the wait for its drain has ended. Its TCP connections continue in any case.
+/// The treatment of the datagram flows of a real server that is no longer in use. Such a server was removed, is on
+/// standby, or is drained, and the wait for its drain has ended. Its TCP connections continue in any case.
 public enum ServerRemoval: String, CaseIterable, Sendable, Codable {
     /// The next datagram of a flow is scheduled anew.
     case move

@@ -1,6 +1,6 @@
 internal import PacketPrograms
 
-/// The rings of the rr and wrr schedulers: the order of their turns, which a counter walks.
+/// The rings of the rr and wrr schedulers: the order of turns, through which a counter steps.
 ///
 /// Kernel IPVS computes each step from a mark (ip_vs_wrr.c: `cw`, `mw`, `di`). Its order is periodic. One period fits
 /// in a table, of which the packet path reads one entry.
@@ -15,8 +15,8 @@ public enum WeightedRoundRobin {
     /// by `di`. The kernel's own `mw` and `cw` are lower by `di - 1`. They select the same servers, since all weights
     /// are multiples of `di`. The difference matters only to weights that change under the scheduler.
     ///
-    /// The length is the sum of the weights / `di`. Servers of weight 0 do not appear, and without others the ring is
-    /// empty. `scale(_:to:)` approximates a period longer than `limit`.
+    /// The length is the sum of the weights / `di`. Servers of weight 0 do not appear, and the ring is empty if all
+    /// weights are 0. `scale(_:to:)` approximates a period longer than `limit`.
     public static func ring(weights: [Int], limit: Int = longestRing) -> [Int] {
         precondition(limit > 0)
         let divisor = greatestCommonDivisor(weights)
@@ -44,13 +44,13 @@ public enum WeightedRoundRobin {
 
     /// Returns positive weights with the sum `slots`, in proportion to `weights`, whose sum is larger.
     ///
-    /// A server whose exact share is below one slot gets one. The others divide the remaining slots in proportion to
-    /// their weights. Each first gets its whole slots. The slots that are left go to the largest remainders, one each,
-    /// and to the earlier server among equals.
+    /// A server whose exact share is below one slot gets one slot. The others divide the remaining slots in proportion
+    /// to their weights. Each first gets its whole slots. The slots that are left go to the largest remainders, one
+    /// each, and to the earlier server among equals.
     ///
     /// Let the part of a server be weight / sum, over the servers with more than one slot. Its slots then differ from
     /// weight * slots / sum by less than 1, plus its part of the number of raised servers. With more servers than
-    /// slots, the heaviest have one each.
+    /// slots, the heaviest servers have one slot each.
     static func scale(_ weights: [Int], to slots: Int) -> [Int] {
         let positive = weights.indices.filter { weights[$0] > 0 }
         var scaled = [Int](repeating: 0, count: weights.count)
