@@ -225,8 +225,9 @@ extension IPv4Address: Codable {
 
 /// An IPv6 address, in host byte order inside the program. `bytes` is the form in packets and netlink messages.
 ///
-/// It consists of two words, as a UInt128 demands an alignment of 16 bytes. Swift 6.3 reads arguments that contain one
-/// by an aligned load from a place that is aligned to 8, and the program crashes.
+/// It consists of two words, and not of a UInt128, whose alignment is 16 bytes. Swift 6.3 reads an argument that
+/// contains a UInt128 by an aligned load. The argument's place may be aligned to 8 bytes only, and then the program
+/// crashes.
 public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, LosslessStringConvertible {
     /// The first 64 bits, in host byte order.
     public var high: UInt64
@@ -250,8 +251,8 @@ public struct IPv6Address: Hashable, Comparable, Sendable, BitwiseCopyable, Loss
         [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
     }
 
-    /// Reads one of the forms of RFC 4291 section 2.2, without a zone. It has eight groups of one to four hexadecimal
-    /// digits. `::` stands for one or more groups of zeros. The last two groups may be an IPv4 address.
+    /// Reads one of the forms of RFC 4291 section 2.2, without a zone. An address has eight groups of one to four
+    /// hexadecimal digits. `::` stands for one or more groups of zeros. The last two groups may be an IPv4 address.
     public init?(_ description: String) {
         let sides = description.split(separator: "::", maxSplits: 2, omittingEmptySubsequences: false)
         var halves: [[UInt16]] = []

@@ -5,13 +5,15 @@ public struct IPPrefix: Hashable, Sendable {
     /// The number of common bits: 0 to 32, or 0 to 128.
     public let length: Int
 
-    /// Creates a prefix. Returns nil if the address has bits behind the prefix.
+    /// Creates a prefix. Returns nil if the address has bits behind the prefix, or the family has no prefix of this
+    /// length.
     public init?(_ address: IPAddress, length: Int) {
         self.init(around: address, length: length)
         guard self.address == address else { return nil }
     }
 
-    /// Creates the prefix that contains an address. Returns nil if its family has no prefix of this length.
+    /// Creates the prefix of this length that contains an address. Returns nil if the family has no prefix of this
+    /// length.
     public init?(around address: IPAddress, length: Int) {
         guard (0...address.family.bitWidth).contains(length) else { return nil }
         self.length = length

@@ -10,7 +10,7 @@ public struct MACAddress: Hashable, Sendable, BitwiseCopyable, CustomStringConve
         value = bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// Reads the form of `description`.
+    /// Reads six octets of two hexadecimal digits each, with colons between them. Returns nil for other texts.
     public init?(_ text: String) {
         let octets = text.split(separator: ":", omittingEmptySubsequences: false)
         let bytes = octets.compactMap { $0.count == 2 ? UInt8($0, radix: 16) : nil }
