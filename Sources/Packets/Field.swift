@@ -1,6 +1,6 @@
 public import Addresses
 
-/// A number in a header, in network byte order.
+/// The place of a number in a header. The number is in network byte order there.
 package struct Field<Value: FieldValue>: Sendable {
     /// The number of bytes from the header's first byte to the field.
     package let offset: Int

@@ -29,7 +29,7 @@ package enum IPv4 {
     /// The length of a header without options, in bytes.
     package static let length = 20
 
-    /// The version in the high half, and the header's length in words of 4 bytes in the low one.
+    /// The version in the high half, and the header's length in words of 4 bytes in the low half.
     package static let versionAndLength = Field<UInt8>(0)
     /// The length of header and payload, in bytes.
     package static let totalLength = Field<UInt16>(2)
@@ -82,7 +82,8 @@ package enum ICMP {
     package static let identifier = Field<UInt16>(4)
     /// The sequence number of an echo request or reply.
     package static let sequence = Field<UInt16>(6)
-    /// The MTU in a "fragmentation needed" (RFC 1191 section 4). It is 0 from routers that do not support it.
+    /// The MTU in a "fragmentation needed" (RFC 1191 section 4). It is 0 in messages of routers that do not support RFC
+    /// 1191.
     package static let nextHopMTU = Field<UInt16>(6)
 
     // Types.
@@ -102,7 +103,7 @@ package enum Ports {
     package static let destination = Field<UInt16>(2)
 }
 
-/// A TCP header (RFC 9293) behind its ports.
+/// The fields of a TCP header (RFC 9293) behind `Ports`. Their offsets count from the header's first byte.
 package enum TCP {
     /// The length of a header without options, ports included, in bytes.
     package static let length = 20
@@ -133,7 +134,7 @@ package enum TCP {
     }
 }
 
-/// A UDP header (RFC 768) behind its ports.
+/// The fields of a UDP header (RFC 768) behind `Ports`. Their offsets count from the header's first byte.
 package enum UDP {
     /// The length of a header, ports included, in bytes.
     package static let length = 8
