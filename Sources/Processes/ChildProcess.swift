@@ -13,7 +13,7 @@ package final class ChildProcess: Sendable {
         case discarded
         /// The first `limit` bytes of each are kept. The rest is read and dropped.
         case kept(limit: Int)
-        /// Both go into one pipe, whose bytes are passed on as they come, on the thread that runs the program.
+        /// Both go into one pipe, whose bytes are passed on as they come, on the thread that calls `run`.
         case handed(to: @Sendable (ArraySlice<UInt8>) -> Void)
     }
 
@@ -57,8 +57,8 @@ package final class ChildProcess: Sendable {
     private let streams: Streams
     private let state = Mutex(State.ready)
 
-    /// Creates a run. `arguments` begin with the program's path. Without an environment, the program inherits this
-    /// process's.
+    /// Creates a run. `arguments` begin with the program's path. Without an environment, the program inherits the one
+    /// of this process.
     package init(_ arguments: [String], environment: [String: String]? = nil, streams: Streams) {
         self.arguments = arguments
         self.environment = environment
@@ -87,9 +87,10 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// Starts the program, and blocks until it has ended and is reaped. It is killed after the time `deadline`. A
-    /// process that it leaves behind with open output does not prolong the wait. Throws if the program cannot be
-    /// started or watched, with ECANCELED after `terminate` or `kill`.
+    /// Starts the program, and blocks until it has ended and is reaped. The program is killed when `deadline` has
+    /// passed since the call. A process that the program leaves behind with open output does not prolong the wait.
+    /// Throws if the program cannot be started or watched. The error is ECANCELED if `terminate` or `kill` was called
+    /// before the start.
     package func run(deadline: Duration? = nil) throws(SystemError) -> Outcome {
         let pipes = try OutputPipe.make(streams)
         let end = deadline.map(ContinuousClock.now.advanced(by:))
@@ -130,7 +131,8 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// Reads the pipes until the process has ended. Kills it at its deadline, and returns whether it did so.
+    /// Reads the pipes until the process has ended. Kills the process at its deadline, and returns whether this was
+    /// needed. `process` is the descriptor from pidfd_open(2).
     private func collect(_ process: Int32, _ pipes: [OutputPipe], until end: ContinuousClock.Instant?) -> Bool {
         var watched = ([process] + pipes.map(\.read)).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         var isLate = false
@@ -151,7 +153,7 @@ package final class ChildProcess: Sendable {
         return isLate
     }
 
-    /// Returns the time-out for poll(2): -1 without a deadline.
+    /// Returns the time-out for poll(2) in milliseconds, or -1 without a deadline.
     private static func milliseconds(until end: ContinuousClock.Instant?) -> Int32 {
         guard let end else { return -1 }
         return Int32(max(0, min(ContinuousClock.now.duration(to: end) / .milliseconds(1), 1e9)).rounded(.up))

@@ -2,10 +2,12 @@ internal import CLinux
 internal import Glibc
 internal import SystemCalls
 
-/// A pipe that a program writes into, and the bytes that were read from it. It closes its descriptors at the end.
+/// A pipe that a program writes into, and the bytes that were read from it. `deinit` closes the descriptors that are
+/// still open.
 final class OutputPipe {
     /// The non-blocking read end, or -1 if the output goes to /dev/null.
     let read: Int32
+    /// The write end, or -1 once it is closed. If the output is discarded, a descriptor of /dev/null.
     private(set) var write: Int32
     private let limit: Int
     private let receive: (ArraySlice<UInt8>) -> Void
@@ -47,8 +49,8 @@ final class OutputPipe {
         write = -1
     }
 
-    /// Reads what the pipe holds. Returns false at the end of the stream. It reads at most 64 KiB a call, so that a
-    /// flood of output does not delay the notice of the process's end.
+    /// Reads what the pipe holds. Returns false at the end of the stream, and after an error. A call reads at most 64
+    /// KiB, so that a flood of output does not delay the notice of the process's end.
     func drain() -> Bool {
         var buffer = [UInt8](repeating: 0, count: 4096)
         for _ in 0..<16 {
