@@ -1,6 +1,6 @@
 package import Glibc
 
-/// System calls on files. They retry after EINTR, and throw an error for -1.
+/// Operations on files by system calls. Reads and writes are repeated after EINTR.
 package enum File {
     package static func read(_ path: String) throws(SystemError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
@@ -16,8 +16,9 @@ package enum File {
         }
     }
 
-    /// Writes a file, but not through a symbolic link. `flags` are added to O_WRONLY, and the umask does not affect
-    /// `mode`. With `synchronized`, the contents are on the disk before this returns.
+    /// Writes a file, but not through a symbolic link. `flags` are added to O_WRONLY, so the file has to exist unless
+    /// they have O_CREAT. The umask does not affect `mode`. With `mode` nil, an existing file keeps its mode, and a new
+    /// file gets 0600. With `synchronized`, the contents are on the disk before this returns.
     package static func write(
         _ contents: [UInt8], to path: String, flags: Int32 = 0, mode: mode_t? = nil, synchronized: Bool = false
     ) throws(SystemError) {
@@ -34,8 +35,8 @@ package enum File {
         if synchronized && fsync(descriptor) != 0 { throw SystemError("write \(path)") }
     }
 
-    /// Replaces a file by renaming a temporary one, so that readers see the old contents or the new ones. With
-    /// `synchronized`, this also holds after a crash of the machine.
+    /// Replaces a file by renaming a temporary file, so that readers see either the old contents or the new contents.
+    /// With `synchronized`, this also holds after a crash of the machine.
     package static func replace(
         _ path: String, with contents: [UInt8], mode: mode_t = 0o600, synchronized: Bool = true
     ) throws(SystemError) {
@@ -50,7 +51,8 @@ package enum File {
         if synchronized { synchronizeDirectory(of: path) }
     }
 
-    /// Removes a file. A missing file is no error. With `synchronized`, the removal survives a crash of the machine.
+    /// Removes a file. A missing file is not an error. With `synchronized`, the removal survives a crash of the
+    /// machine.
     package static func remove(_ path: String, synchronized: Bool = true) throws(SystemError) {
         guard unlink(path) == 0 else {
             if errno == ENOENT { return }
@@ -70,7 +72,7 @@ package enum File {
         path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
     }
 
-    /// Creates a directory with mode 0700, and the directories above it. Existing ones keep their modes.
+    /// Creates a directory with mode 0700, and the directories above it. Existing directories keep their modes.
     package static func makeDirectory(_ path: String) throws(SystemError) {
         if path.isEmpty || mkdir(path, 0o700) == 0 || errno == EEXIST { return }
         guard errno == ENOENT else { throw SystemError("create directory \(path)") }

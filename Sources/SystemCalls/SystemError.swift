@@ -8,8 +8,8 @@ public protocol KernelError: Error, Equatable, CustomStringConvertible {
     var code: Int32 { get }
     /// The kernel's further explanation, or nil.
     var detail: String? { get }
-    /// Whether the kernel can refuse such operations to root, too, in a container or while it is locked down. EPERM
-    /// then does not prove a missing privilege.
+    /// Whether the kernel can refuse such operations to root, too, in a container or while the kernel is locked down.
+    /// EPERM then does not prove a missing privilege.
     var isRefusedToRoot: Bool { get }
 }
 
