@@ -72,7 +72,7 @@ uint64_t clinux_filesystem_type(const char *path)
 
 int clinux_mount_bpffs(const char *path) { return mount("bpf", path, "bpf", 0, "mode=0700"); }
 
-/* Runs mount or unmount in the mount namespace of another process. 0, or an errno. */
+/* Runs `action`, a mount or unmount of `path`, in the mount namespace of another process. Returns 0, or an errno. */
 static int in_mount_namespace(pid_t process, int (*action)(const char *), const char *path)
 {
 	char name[32];
@@ -90,8 +90,8 @@ static int in_mount_namespace(pid_t process, int (*action)(const char *), const 
 		close(namespace);
 		return status;
 	}
-	/* setns for mounts requires a process that shares its root with no other thread. The process's root may
-	 * differ from the root of its namespace. */
+	/* A child calls setns, as a thread may enter a mount namespace only if no other thread shares its root. The
+	 * other process's root may differ from the root of its namespace. */
 	child = fork();
 	if (child == 0) {
 		if (setns(namespace, CLONE_NEWNS) || fchdir(root) || chroot(".") || action(path))
@@ -166,10 +166,10 @@ int clinux_enable_gro(const char *interface)
 	return ethtool(interface, &value);
 }
 
-/* The kernel's list headers have the list as their last, empty member. */
+/* The last member of the kernel's list headers is an empty array, which the list follows. */
 #pragma clang diagnostic ignored "-Wgnu-variable-sized-type-not-at-end"
 
-#define FEATURE_BLOCKS 8 /* of 32; Linux 6.18 has 3 */
+#define FEATURE_BLOCKS 8 /* of 32 features each; Linux 6.18 has 3 blocks */
 
 /* Returns the number of the feature, or -1 with errno. */
 static int feature_number(const char *interface, const char *name)

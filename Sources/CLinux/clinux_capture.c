@@ -11,7 +11,7 @@
 
 int clinux_packet_socket(int interface, int timeout_ms)
 {
-	/* A socket for one protocol comes after the bridge, which takes the frames of its ports. */
+	/* A socket for one protocol gets frames only after the bridge, which takes the frames of its ports. */
 	struct sockaddr_ll address = { .sll_family = AF_PACKET,
 				       .sll_protocol = htons(ETH_P_ALL),
 				       .sll_ifindex = interface };

@@ -41,8 +41,8 @@ int clinux_connect(uint32_t source, uint32_t destination, uint16_t port, uint32_
 	    (mark && setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof(mark))) ||
 	    (device && setsockopt(descriptor, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device))))
 		return fail(descriptor);
-	/* With this option, connect chooses the port. It knows the destination, so different destinations can share
-	 * a port. */
+	/* With this option, connect chooses the port. connect knows the destination, so connections to different
+	 * destinations can share a port. */
 	if (source && (setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes)) ||
 		       bind(descriptor, (struct sockaddr *)&from, sizeof(from))))
 		return fail(descriptor);
@@ -65,7 +65,7 @@ int clinux_echo_socket(uint32_t source, int device)
 	    (device && setsockopt(descriptor, SOL_SOCKET, SO_BINDTOIFINDEX, &device, sizeof(device))) ||
 	    (source && bind(descriptor, (struct sockaddr *)&from, sizeof(from))))
 		return fail(descriptor);
-	/* This fails without CAP_NET_ADMIN, and the socket keeps the default size. */
+	/* This call fails without CAP_NET_ADMIN, and the socket then keeps the default size. */
 	setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	return descriptor;
 }

@@ -1,4 +1,4 @@
-/* ARP and ICMP echo requests that wait for replies. */
+/* ARP and ICMP echo requests that wait for replies, and the watch for IPIP packets. */
 #define _GNU_SOURCE
 #include "clinux.h"
 
@@ -29,7 +29,7 @@ static int64_t now_ms(void)
 	return time.tv_sec * 1000ll + time.tv_nsec / 1000000;
 }
 
-/* Waits until the descriptor is readable, or until the deadline. Returns 0 at the deadline. */
+/* Waits until the descriptor is readable, or until the deadline. Returns 0 at the deadline, and after an error. */
 static int readable_until(int descriptor, int64_t deadline)
 {
 	struct pollfd entry = { .fd = descriptor, .events = POLLIN };
@@ -49,7 +49,7 @@ static int fail(int descriptor)
 	return -1;
 }
 
-/* Adds the MAC to the list unless it is there. Returns the new count. */
+/* Adds the MAC to the list, unless the list has it or is full. Returns the new count. */
 static int note(const uint8_t mac[6], uint8_t *macs, int count, int capacity)
 {
 	for (int i = 0; i < count; i++)
