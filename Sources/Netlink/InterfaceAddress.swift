@@ -5,14 +5,16 @@ import Glibc
 /// An address of an interface (RTM_NEWADDR, `ifaddrmsg`).
 public struct InterfaceAddress: Sendable, Hashable, Codable {
     public var interface: Int32
-    /// IFA_LOCAL: the own address, also on a point-to-point interface.
+    /// The interface's own address (IFA_LOCAL), also on a point-to-point interface.
     public var address: IPAddress
-    /// IFA_ADDRESS, where it differs: the far end of a point-to-point interface. The prefix length is the peer's.
+    /// The address of the far end of a point-to-point interface (IFA_ADDRESS). The prefix length is then the peer's.
+    /// Nil: IFA_ADDRESS is the own address.
     public var peer: IPAddress?
     public var prefixLength: UInt8
-    /// RT_SCOPE_*, see `RouteScope`.
+    /// The scope (RT_SCOPE_*), see `RouteScope`.
     public var scope: UInt8
-    /// IFA_F_SECONDARY: the interface has an earlier address of the subnet, which is the source of the host's packets.
+    /// Whether the interface has an earlier address of the same subnet, which is the source of the host's packets
+    /// (IFA_F_SECONDARY).
     public var isSecondary = false
 
     public init(
@@ -83,7 +85,7 @@ extension RouteSocket {
         try dump(InterfaceAddress.listRequest(), "list addresses").compactMap(InterfaceAddress.init)
     }
 
-    /// Adds an address. False: it was there.
+    /// Adds an address. Returns false if the address was there already.
     @discardableResult
     public func addAddress(
         _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, to interface: Int32,
@@ -95,7 +97,7 @@ extension RouteSocket {
             entry.addRequest, unless: [EEXIST], "add address \(address)/\(prefixLength) to \(name(of: interface))")
     }
 
-    /// Removes an address. False: it was not there.
+    /// Removes an address. Returns false if the address or the interface is missing.
     @discardableResult
     public func removeAddress(
         _ address: IPAddress, peer: IPAddress? = nil, prefixLength: UInt8, from interface: Int32

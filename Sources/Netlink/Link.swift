@@ -7,38 +7,39 @@ internal import SystemCalls
 public struct Link: Sendable, Equatable {
     public var index: Int32
     public var name: String
-    /// IFLA_INFO_KIND, such as "veth", "ipip" or "tun". Nil: hardware.
+    /// The kind (IFLA_INFO_KIND), such as "veth", "ipip" or "tun". Nil: hardware.
     public var kind: String?
     /// The largest IP packet, in bytes.
     public var mtu: UInt32
-    /// IFF_UP: it is administratively up.
+    /// Whether the device is administratively up (IFF_UP).
     public var isUp: Bool
-    /// IFF_LOWER_UP: it has a carrier.
+    /// Whether the device has a carrier (IFF_LOWER_UP).
     public var hasCarrier: Bool
     public var isLoopback: Bool
-    /// ARPHRD_*: 1 is Ethernet, 768 IPIP, 65534 none (TUN).
+    /// The type of link layer (ARPHRD_*). 1: Ethernet, 768: IPIP, 65534: none, as of a TUN device.
     public var hardwareType: UInt16
     /// The MAC address. Nil: the device has none.
     public var address: MACAddress?
-    /// The index of its bridge or bond.
+    /// The index of the bridge, bond or VRF that the device is in. Nil: it is in none.
     public var master: Int32?
-    /// The index of the device below a VLAN, a macvlan or the like (IFLA_LINK). Nil: that device is in another network
-    /// namespace, or this one is a veth, whose IFLA_LINK is the peer.
+    /// The index of the device below a VLAN, a macvlan or the like (IFLA_LINK). Nil: there is none in this network
+    /// namespace. A veth has nil, as its IFLA_LINK is the peer.
     public var lower: Int32?
-    /// A VLAN device's tag (IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL).
+    /// A VLAN device's tag (IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL). Nil for other devices.
     public var tag: VLANTag?
-    /// Whether it is a bridge that filters VLANs (IFLA_BR_VLAN_FILTERING).
+    /// Whether the device is a bridge that filters VLANs (IFLA_BR_VLAN_FILTERING).
     public var filtersVLANs: Bool
+    /// Whether the device resolves no addresses (IFF_NOARP).
     public var noARP: Bool
     /// The counter tx_errors of IFLA_STATS64.
     public var transmitErrors: UInt64
     /// The counter tx_dropped of IFLA_STATS64.
     public var transmitDropped: UInt64
-    /// Other names of the device (IFLA_ALT_IFNAME), of up to 127 bytes.
+    /// The alternative names of the device (IFLA_ALT_IFNAME), of up to 127 bytes each.
     public var alternativeNames: [String] = []
     /// The hardware's own address (IFLA_PERM_ADDRESS). Nil: the driver has none.
     public var permanentAddress: MACAddress?
-    /// The index of a veth's peer.
+    /// The index of a veth's peer, in the peer's network namespace. Nil for other devices.
     public var peer: Int32?
     /// The kernel's id of the peer's network namespace (IFLA_LINK_NETNSID). Nil: it is the same namespace.
     public var peerNamespace: Int32?
@@ -111,7 +112,7 @@ extension Link {
         return message
     }
 
-    /// Returns a request for a veth pair. `VETH_INFO_PEER` holds the peer's `ifinfomsg` and attributes.
+    /// Returns a request that creates a veth pair. `VETH_INFO_PEER` holds the peer's `ifinfomsg` and attributes.
     static func createVethRequest(name: String, peer: String) -> MessageBuilder {
         createRequest(name: name, kind: "veth") { data in
             data.nest(VETH_INFO_PEER) {
@@ -159,7 +160,7 @@ extension Link {
 public struct VLANTag: Sendable, Hashable {
     /// The tag protocol identifier: 0x8100 for 802.1Q, 0x88A8 for 802.1ad.
     public var protocolID: UInt16
-    /// 0 to 4095
+    /// The VLAN, from 0 to 4095.
     public var id: UInt16
 
     public init(protocolID: UInt16 = 0x8100, id: UInt16) {
@@ -186,7 +187,8 @@ extension RouteSocket {
         return try link(Link.getRequest(index: index), "interface \(index)")
     }
 
-    /// Returns the other end of a veth, in any network namespace. Nil: there is none, or its namespace refuses.
+    /// Returns the other end of a veth, in any network namespace. Nil: there is none, or the kernel refuses a look-up
+    /// in its namespace.
     public func peer(of link: Link) -> Link? {
         guard let peer = link.peer, peer > 0 else { return nil }
         return try? self.link(Link.getRequest(index: peer, namespace: link.peerNamespace), "peer of \(link.name)")
@@ -205,7 +207,7 @@ extension RouteSocket {
         try request(Link.createRequest(name: name, kind: kind), "create \(kind) device \(name)")
     }
 
-    /// Deletes a link. False: it was not there.
+    /// Deletes a link. Returns false if there is no such link.
     @discardableResult
     public func deleteLink(index: Int32) throws(NetlinkError) -> Bool {
         try change(Link.deleteRequest(index: index), unless: [ENODEV], "delete \(name(of: index))")
@@ -226,7 +228,7 @@ extension RouteSocket {
         try request(Link.setRequest(index: interface, mtu: mtu), "set MTU of \(name(of: interface)) to \(mtu)")
     }
 
-    /// Returns the device's name for error messages, or its index where the device is gone.
+    /// Returns the device's name for error messages, or "interface INDEX" if the device is gone.
     func name(of index: Int32) -> String {
         guard let link = try? link(index: index) else { return "interface \(index)" }
         return link.name

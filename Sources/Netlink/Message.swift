@@ -12,7 +12,7 @@ struct Message {
     /// The bytes behind `nlmsghdr`.
     let payload: Payload
 
-    /// Returns the messages of one datagram. It ends at a message whose length is invalid.
+    /// Returns the messages of one datagram, up to the first message whose length is invalid.
     static func split(_ datagram: [UInt8]) -> [Message] {
         var messages: [Message] = []
         var rest = datagram[...]
@@ -35,15 +35,15 @@ struct Message {
         return (header, Attributes(payload.dropFirst(MemoryLayout<Header>.size)))
     }
 
-    /// The result in an acknowledgement (NLMSG_ERROR) or at the end of a dump (NLMSG_DONE): an errno, 0 for success, and
-    /// the kernel's extended message. Nil for other messages.
+    /// The result in an acknowledgement (NLMSG_ERROR) or at the end of a dump (NLMSG_DONE): an errno, 0 for success,
+    /// and the kernel's extended message. Nil for other messages.
     var outcome: (code: Int32, detail: String?)? {
         guard type == NLMSG_ERROR || type == NLMSG_DONE else { return nil }
         let code = -(payload.structure(Int32.self) ?? 0)
         guard flags & NLM_F_ACK_TLVS != 0 else { return (code, nil) }
         var attributes = payload.dropFirst(MemoryLayout<Int32>.size)
         if type == NLMSG_ERROR, let request = attributes.structure(nlmsghdr.self) {
-            // The message quotes the request: its header alone if it is capped, else all of it.
+            // The message quotes the request: its header alone if NLM_F_CAPPED is set, else the whole request.
             let quoted = flags & NLM_F_CAPPED != 0 ? MemoryLayout<nlmsghdr>.size : Int(request.nlmsg_len)
             attributes = attributes.dropFirst((quoted + 3) & ~3)
         }
@@ -51,12 +51,12 @@ struct Message {
     }
 }
 
-/// A netlink message that is being written: `nlmsghdr`, the family's header, attributes (`nlattr`, padded to 4 bytes).
-/// Integers are in host byte order, IP addresses in network byte order.
+/// A netlink message that is being written: `nlmsghdr`, the family's header, and attributes (`nlattr`, padded to 4
+/// bytes). Integers are in host byte order, IP addresses in network byte order.
 struct MessageBuilder: Sendable, Equatable {
     private(set) var bytes: [UInt8]
 
-    /// Begins a message of a type (RTM_*). `flags` are NLM_F_* besides NLM_F_REQUEST.
+    /// Begins a message of a type (RTM_*). `flags` (NLM_F_*) are added to NLM_F_REQUEST.
     init(_ type: Int, flags: Int32 = 0) {
         bytes = []
         append(
@@ -65,7 +65,7 @@ struct MessageBuilder: Sendable, Equatable {
                 nlmsg_flags: UInt16(NLM_F_REQUEST | flags), nlmsg_seq: 0, nlmsg_pid: 0))
     }
 
-    /// Appends a fixed structure such as `ifinfomsg`, after the header or at the start of a nested attribute.
+    /// Appends a fixed structure such as `ifinfomsg`, behind `nlmsghdr` or at the start of a nested attribute.
     mutating func append<Structure: BitwiseCopyable>(_ structure: Structure) {
         withUnsafeBytes(of: structure) { bytes.append(contentsOf: $0) }
         finishAttribute()
@@ -94,7 +94,8 @@ struct MessageBuilder: Sendable, Equatable {
         store(UInt16(bytes.count - start), at: start)
     }
 
-    /// Returns the message with its length and sequence number. `nlmsg_pid` is 0, so that the kernel takes the sender's.
+    /// Returns the message with its length, its sequence number and further `flags`. `nlmsg_pid` is 0, so that the
+    /// kernel fills in the sender's port id.
     func finished(sequence: UInt32, flags: Int32 = 0) -> [UInt8] {
         var copy = self
         copy.store(UInt32(bytes.count), at: MemoryLayout<nlmsghdr>.offset(ofStored: \.nlmsg_len))
@@ -123,7 +124,7 @@ struct Payload {
     /// Returns the bytes behind the first `count`, rounded up to a multiple of 4.
     func dropFirst(_ count: Int) -> Payload { Payload(bytes.dropFirst((count + 3) & ~3)) }
 
-    /// Returns the structure at the begin. It need not be aligned.
+    /// Returns the structure at the beginning, which need not be aligned.
     func structure<Structure: BitwiseCopyable>(_: Structure.Type) -> Structure? {
         guard bytes.count >= MemoryLayout<Structure>.size else { return nil }
         return bytes.withUnsafeBytes { $0.loadUnaligned(as: Structure.self) }
@@ -137,7 +138,7 @@ struct Payload {
     var i32: Int32? { structure(Int32.self) }
     var address: IPAddress? { IPAddress(bytes: bytes) }
     var macAddress: MACAddress? { MACAddress(Array(bytes)) }
-    /// The text up to the NUL, which some senders omit.
+    /// The text up to the NUL. Some senders omit the NUL.
     var string: String { String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self) }
     var nested: Attributes { Attributes(self) }
 }
@@ -163,7 +164,7 @@ struct Attributes: Sequence, IteratorProtocol {
 }
 
 /// An attribute's type. The kernel's headers define most types in anonymous enumerations, which are imported as `Int`,
-/// and some in named ones.
+/// and some types in named enumerations.
 protocol AttributeType {
     var number: Int { get }
 }
@@ -182,7 +183,7 @@ extension nlmsgerr_attrs: AttributeType {
 
 /// Addresses in netlink messages.
 extension IPAddress {
-    /// AF_INET or AF_INET6.
+    /// The family in messages: AF_INET or AF_INET6.
     var addressFamily: UInt8 {
         switch self {
         case .v4: UInt8(AF_INET)

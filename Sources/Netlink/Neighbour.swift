@@ -6,10 +6,11 @@ import Glibc
 public struct Neighbour: Sendable, Equatable {
     public var interface: Int32
     public var address: IPAddress
+    /// The MAC address. Nil: it is not known.
     public var linkAddress: MACAddress?
-    /// One bit of NUD_*.
+    /// The state, one bit of NUD_*.
     public var state: UInt16
-    /// NTF_EXT_MANAGED: the kernel keeps the entry resolved without traffic.
+    /// Whether the kernel keeps the entry resolved without traffic (NTF_EXT_MANAGED).
     public var isManaged: Bool
 
     /// Whether the state is in NUD_VALID and the entry has a MAC address.
@@ -47,8 +48,8 @@ extension Neighbour {
         request(MessageBuilder(RTM_GETNEIGH), address, on: interface)
     }
 
-    /// Returns a request to manage a neighbour. Kernels before 5.16 ignore NDA_FLAGS_EXT and obey NTF_USE, so they resolve
-    /// the address once.
+    /// Returns a request to manage a neighbour. Kernels before 5.16 ignore NDA_FLAGS_EXT, and obey NTF_USE alone: they
+    /// resolve the address once.
     static func manageRequest(_ address: IPAddress, on interface: Int32) -> MessageBuilder {
         let builder = MessageBuilder(RTM_NEWNEIGH, flags: NLM_F_CREATE | NLM_F_REPLACE)
         var message = request(builder, address, on: interface, flags: UInt8(NTF_USE))
@@ -74,7 +75,7 @@ extension Neighbour {
     }
 }
 
-/// An entry of a bridge's forwarding table: a MAC address's port (RTM_NEWNEIGH of AF_BRIDGE, `ndmsg`).
+/// An entry of a bridge's forwarding table: the port of a MAC address (RTM_NEWNEIGH of AF_BRIDGE, `ndmsg`).
 struct ForwardingEntry: Sendable, Equatable {
     var port: Int32
     /// Whether the address is the bridge's own or the port's own.
@@ -105,7 +106,7 @@ extension RouteSocket {
         try dump(Neighbour.listRequest(), "list neighbours").compactMap(Neighbour.init)
     }
 
-    /// Returns the entry of an address. Nil: the kernel has none.
+    /// Returns the entry of an address. Nil: the kernel has no entry.
     public func neighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Neighbour? {
         try request(
             Neighbour.getRequest(address, on: interface), unless: [ENOENT],
@@ -113,8 +114,8 @@ extension RouteSocket {
         )?.lazy.compactMap(Neighbour.init).first
     }
 
-    /// Has the kernel keep the address resolved (NTF_EXT_MANAGED). Kernels before 5.16 resolve it once. A static entry
-    /// stays as it is, since this request would make it expire; then the result is false.
+    /// Has the kernel keep the address resolved (NTF_EXT_MANAGED). Kernels before 5.16 resolve it once. Returns false
+    /// for a static entry, which stays as it is. The request would make such an entry expire.
     @discardableResult
     public func manageNeighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         if let present = try neighbour(address, on: interface), present.isStatic { return false }
@@ -124,7 +125,7 @@ extension RouteSocket {
         return true
     }
 
-    /// Removes a neighbour. False: it was not there.
+    /// Removes a neighbour. Returns false if there is no such entry.
     @discardableResult
     public func removeNeighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Bool {
         try change(
@@ -132,7 +133,7 @@ extension RouteSocket {
             "remove neighbour \(address) from \(name(of: interface))")
     }
 
-    /// Returns the port that a bridge has learnt for the address. Nil: it has learnt none.
+    /// Returns the port that a bridge has learnt for the address. Nil: it has learnt no port.
     public func port(of address: MACAddress, bridge: Int32) throws(NetlinkError) -> Int32? {
         try request(
             ForwardingEntry.getRequest(address, bridge: bridge), unless: [ENOENT, ENODEV],

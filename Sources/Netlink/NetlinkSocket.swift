@@ -2,9 +2,10 @@ internal import CLibMNL
 import Glibc
 public import SystemCalls
 
-/// A NETLINK_ROUTE socket. Only this type calls libmnl. Two threads must not use it at once.
+/// A NETLINK_ROUTE socket. Only this type calls libmnl. Two threads must not use one socket at once.
 final class NetlinkSocket {
-    /// A dump's datagrams have at most 32 KiB (netlink_recvmsg of the kernel), a notification's about a page.
+    /// The size of the receive buffer, in bytes. A dump's datagrams have at most 32 KiB (netlink_recvmsg of the
+    /// kernel), and a notification has about a page.
     private static let bufferSize = 65_536
 
     private let socket: OpaquePointer
@@ -16,8 +17,8 @@ final class NetlinkSocket {
         guard let socket = mnl_socket_open2(NETLINK_ROUTE, flags) else {
             throw NetlinkError("open netlink socket", code: errno)
         }
-        // Filters in the kernel, its reasons as text, and acknowledgements that do not quote the request. Old kernels work
-        // without them.
+        // The options ask for filters in the kernel, its reasons as text, and acknowledgements that do not quote the
+        // request. Old kernels work without these options.
         for option in [NETLINK_GET_STRICT_CHK, NETLINK_EXT_ACK, NETLINK_CAP_ACK] {
             var on: Int32 = 1
             _ = mnl_socket_setsockopt(socket, option, &on, socklen_t(MemoryLayout<Int32>.size))
@@ -27,7 +28,7 @@ final class NetlinkSocket {
             mnl_socket_close(socket)
             throw NetlinkError("bind netlink socket", code: code)
         }
-        // The kernel answers a request before sendto returns. After 10 s the answer is lost.
+        // The kernel answers a request before sendto returns, so an answer that is missing after 10 s is lost.
         var timeout = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(
             mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
@@ -41,7 +42,7 @@ final class NetlinkSocket {
     /// The socket's port id, which is `nlmsg_pid` of the answers.
     var port: UInt32 { mnl_socket_get_portid(socket) }
 
-    /// Sends a message. Returns an errno, 0 for success.
+    /// Sends a message. Returns 0, or an errno.
     func send(_ message: [UInt8]) -> Int32 {
         while true {
             let sent = message.withUnsafeBytes { mnl_socket_sendto(socket, $0.baseAddress, $0.count) }
@@ -50,8 +51,8 @@ final class NetlinkSocket {
         }
     }
 
-    /// Returns the messages of the next datagram, or an errno. EAGAIN: there is none, or no answer came in time. ENOBUFS:
-    /// some were lost. ENOSPC: it is longer than the buffer.
+    /// Returns the messages of the next datagram, or an errno. EAGAIN: there is no datagram, or none came in time.
+    /// ENOBUFS: datagrams were lost. ENOSPC: the datagram is longer than the buffer.
     func receive() -> Result<[Message], Failure> {
         while true {
             let count = buffer.withUnsafeMutableBytes { mnl_socket_recvfrom(socket, $0.baseAddress, $0.count) }
@@ -65,7 +66,7 @@ final class NetlinkSocket {
     }
 }
 
-// Glibc has these as cases of an enumeration.
+// Glibc has these constants as cases of an enumeration.
 private let SOCK_CLOEXEC_FLAG = Int32(SOCK_CLOEXEC.rawValue)
 private let SOCK_NONBLOCK_FLAG = Int32(SOCK_NONBLOCK.rawValue)
 
@@ -73,7 +74,7 @@ private let SOCK_NONBLOCK_FLAG = Int32(SOCK_NONBLOCK.rawValue)
 public struct NetlinkError: KernelError {
     public let operation: String
     public let code: Int32
-    /// The kernel's extended acknowledgement (NLMSGERR_ATTR_MSG), where it sent one.
+    /// The kernel's extended acknowledgement (NLMSGERR_ATTR_MSG). Nil: the kernel sent none.
     public let detail: String?
 
     public init(_ operation: String, code: Int32, detail: String? = nil) {

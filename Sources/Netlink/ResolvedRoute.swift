@@ -7,13 +7,13 @@ public struct ResolvedRoute: Sendable, Equatable {
     public var interface: Int32
     /// The gateway. Nil: the destination is on the link.
     public var gateway: IPAddress?
-    /// The source that the kernel chooses for a packet without one.
+    /// The source that the kernel chooses for a packet without a source address.
     public var source: IPAddress?
-    /// RTAX_MTU: the route's own MTU or a learnt path MTU. Nil: the interface's MTU applies.
+    /// The route's own MTU or a learnt path MTU, in bytes (RTAX_MTU). Nil: the interface's MTU applies.
     public var mtu: UInt32?
-    /// Whether `mtu` is from an ICMP message, as the route's cache entry expires.
+    /// Whether `mtu` is from an ICMP message. The route's cache entry then has a time of expiry.
     public var isMTULearnt: Bool
-    /// RTN_LOCAL: the destination is an address of this machine.
+    /// Whether the destination is an address of this machine (RTN_LOCAL).
     public var isLocal: Bool
 }
 
@@ -39,7 +39,8 @@ extension ResolvedRoute {
         message.body(rtmsg.self)?.attributes[RTA_METRICS]?.nested[RTAX_MTU]?.u32
     }
 
-    /// Returns a request for the route. With `isOfTable` the answer is the route as configured (RTM_F_FIB_MATCH).
+    /// Returns a request for the route. With `isOfTable`, the answer is the table's route as configured
+    /// (RTM_F_FIB_MATCH).
     static func request(
         to destination: IPAddress, from source: IPAddress?, via interface: Int32?, isOfTable: Bool = false
     ) -> MessageBuilder {
@@ -58,8 +59,8 @@ extension ResolvedRoute {
 }
 
 extension RouteSocket {
-    /// Returns the kernel's route to a destination. `interface` fixes the outgoing interface. Nil: the destination is
-    /// unreachable.
+    /// Returns the kernel's route to a destination. `interface` fixes the outgoing interface. Returns nil if the
+    /// destination is unreachable.
     public func route(
         to destination: IPAddress, from source: IPAddress? = nil, via interface: Int32? = nil
     ) throws(NetlinkError) -> ResolvedRoute? {
@@ -70,7 +71,7 @@ extension RouteSocket {
             .lazy.compactMap(ResolvedRoute.init).first
     }
 
-    /// Returns the MTU in the configured route to a destination. Nil: it has none.
+    /// Returns the MTU in the configured route to a destination. Nil: the route has none.
     public func routeMTU(to destination: IPAddress) throws(NetlinkError) -> UInt32? {
         let request = ResolvedRoute.request(to: destination, from: nil, via: nil, isOfTable: true)
         return try self.request(request, "find route to \(destination)").lazy.compactMap(ResolvedRoute.mtu).first

@@ -11,26 +11,26 @@ public struct Route: Sendable, Hashable, Codable {
     public var gateway: IPAddress?
     /// The outgoing interface. Nil: there is none (unreachable, blackhole), or there are several next hops.
     public var interface: Int32?
-    /// RTA_PREFSRC: the preferred source.
+    /// The preferred source address (RTA_PREFSRC). Nil: the route has none.
     public var source: IPAddress?
-    /// RTAX_ADVMSS: the largest TCP segment that the host announces.
+    /// The MSS that the host announces in TCP, in bytes (RTAX_ADVMSS). Nil: the route has none.
     public var advmss: UInt32?
     /// The other attributes of RTA_METRICS (RTAX_*) in the kernel's bytes, so that a copy keeps them.
     public var otherMetrics: [UInt16: [UInt8]]
-    /// RT_SCOPE_*, see `RouteScope`.
+    /// The scope (RT_SCOPE_*), see `RouteScope`.
     public var scope: UInt8
-    /// RTN_*, see `RouteType`.
+    /// The type (RTN_*), see `RouteType`.
     public var type: UInt8
-    /// RTPROT_*, the route's origin: 2 is the kernel, 4 an administrator.
+    /// The route's origin (RTPROT_*): 2 is the kernel, 4 an administrator.
     public var protocolID: UInt8
-    /// RTA_PRIORITY. Nil is 0, which is preferred to all others.
+    /// The metric (RTA_PRIORITY). The route with the lowest metric is preferred. Nil: 0.
     public var metric: UInt32?
-    /// RTNH_F_ONLINK: the gateway is on the link without a route to it.
+    /// Whether the gateway counts as on the link, without a route to it (RTNH_F_ONLINK).
     public var isOnLink: Bool
     /// The next hops of a multipath route. Empty: the route has a single next hop.
     public var nextHops: [NextHop]
 
-    /// Whether it has a gateway with an IPv6 address or an encapsulation, which this type does not hold.
+    /// Whether the route has a gateway with an IPv6 address, or an encapsulation. This type does not hold these.
     public private(set) var hasUnknownParts = false
 
     /// A next hop of a multipath route (`rtnexthop`).
@@ -71,13 +71,14 @@ public struct Route: Sendable, Hashable, Codable {
         self.nextHops = nextHops
     }
 
-    /// RTAX_MTU. Nil: the route has none.
+    /// The route's MTU in bytes (RTAX_MTU). Nil: the route has none.
     public var mtu: UInt32? { otherMetrics[UInt16(RTAX_MTU)].flatMap { Payload($0[...]).u32 } }
 
     /// The destination as text, such as "10.0.0.0/24" or "default".
     public var destinationDescription: String { prefixLength == 0 ? "default" : "\(destination)/\(prefixLength)" }
 
-    /// Reads a message. Nil for other messages, for IPv6, and for the kernel's cache of one destination (RTM_F_CLONED).
+    /// Reads a message. Nil for other messages, for IPv6, and for the kernel's cached routes of single destinations
+    /// (RTM_F_CLONED).
     init?(_ message: Message) {
         guard message.type == RTM_NEWROUTE, let (header, attributes) = message.body(rtmsg.self),
             header.rtm_family == UInt8(AF_INET), header.rtm_flags & UInt32(RTM_F_CLONED) == 0
@@ -123,7 +124,7 @@ public struct Route: Sendable, Hashable, Codable {
         var header = rtmsg()
         header.rtm_family = destination.addressFamily
         header.rtm_dst_len = prefixLength
-        // RTA_TABLE overrides the byte in the header, which holds tables below 256 only.
+        // RTA_TABLE overrides the byte in the header, which can hold only tables below 256.
         header.rtm_table = table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue)
         header.rtm_protocol = protocolID
         header.rtm_scope = scope
@@ -164,7 +165,8 @@ public enum RouteType {
 }
 
 extension Route.NextHop {
-    /// Reads `struct rtnexthop`s. Each has attributes behind it, and padding to 4 bytes. `rtnh_len` covers the attributes.
+    /// Reads `struct rtnexthop`s. Each has attributes behind it, and padding to 4 bytes. `rtnh_len` covers the
+    /// attributes.
     static func parse(_ payload: Payload) -> [Route.NextHop] {
         var hops: [Route.NextHop] = []
         var rest = payload
@@ -204,14 +206,14 @@ extension RouteSocket {
         return messages.compactMap(Route.init).filter { table == nil || $0.table == table }
     }
 
-    /// Adds a route. With `replace` it takes the place of a route with the same destination, table and metric. Without,
-    /// such a route is an error (EEXIST).
+    /// Adds a route. With `replace`, the new route takes the place of a route with the same destination, table and
+    /// metric. Without `replace`, such a route is an error (EEXIST).
     public func addRoute(_ route: Route, replace: Bool = false) throws(NetlinkError) {
         try request(
             route.addRequest(replace: replace), "add route \(route.destinationDescription) to table \(route.table)")
     }
 
-    /// Removes a route. False: it was not there.
+    /// Removes a route. Returns false if there is no such route.
     @discardableResult
     public func removeRoute(_ route: Route) throws(NetlinkError) -> Bool {
         try change(

@@ -1,8 +1,8 @@
 internal import CLibMNL
 import Glibc
 
-/// A monitor of changes in the network namespace where it was opened, also of changes by this process. It returns kinds of
-/// changes without details, as messages may be lost. A `RouteSocket` reads the state.
+/// A monitor of changes in the network namespace where it was opened. Changes by this process count, too. The monitor
+/// returns only kinds of changes, as messages with details may be lost. The new state is read by a `RouteSocket`.
 public final class RouteMonitor {
     public enum Kind: Sendable, Hashable, CaseIterable {
         case link, address
@@ -21,8 +21,8 @@ public final class RouteMonitor {
     /// The socket's descriptor, which is readable after a change. The monitor owns it.
     public var descriptor: Int32 { socket.descriptor }
 
-    /// Reads all pending messages and returns the kinds of changes. It does not block. After an overflow (ENOBUFS) it
-    /// returns all kinds.
+    /// Reads all pending messages and returns the kinds of changes. It does not block. After lost messages (ENOBUFS,
+    /// ENOSPC), it returns all kinds.
     public func drain() throws(NetlinkError) -> Set<Kind> {
         var kinds: Set<Kind> = []
         while true {

@@ -16,7 +16,8 @@ public final class RouteSocket {
         try request(message, unless: [], operation()) ?? []
     }
 
-    /// Sends a request likewise. Nil: it failed with one of `codes`, as its subject is missing or there already.
+    /// Does the same, but returns nil if the request fails with one of `codes`. Such a code means that the request's
+    /// subject is missing, or is there already.
     func request(
         _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> [Message]? {
@@ -26,14 +27,16 @@ public final class RouteSocket {
         return reply.messages
     }
 
-    /// Sends a request likewise. True: the request changed something.
+    /// Does the same, but returns only whether the request changed something. False: the request failed with one of
+    /// `codes`.
     func change(
         _ message: MessageBuilder, unless codes: [Int32], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> Bool {
         try request(message, unless: codes, operation()) != nil
     }
 
-    /// Returns a whole table. A table that changed during the dump (NLM_F_DUMP_INTR) may lack entries, and is read again.
+    /// Returns a whole table, which is empty if the request fails with one of `codes`. A table that changed during the
+    /// dump (NLM_F_DUMP_INTR) may lack entries, and is read again.
     func dump(
         _ message: MessageBuilder, emptyIf codes: [Int32] = [], _ operation: @autoclosure () -> String
     ) throws(NetlinkError) -> [Message] {
@@ -64,10 +67,10 @@ public final class RouteSocket {
         while reply.code == 0 {
             switch socket.receive() {
             case .failure(let failure):
-                // The text of EAGAIN would be "try again".
+                // A time-out is EAGAIN here, whose text would be "try again".
                 reply.code = failure.code == EAGAIN ? ETIMEDOUT : failure.code
             case .success(let messages):
-                // Another sequence number is of an earlier request that timed out.
+                // A message with another sequence number answers an earlier request, which timed out.
                 for message in messages where message.sequence == sequence && message.port == socket.port {
                     guard let outcome = message.outcome else {
                         reply.messages.append(message)

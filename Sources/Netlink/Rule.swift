@@ -4,13 +4,13 @@ import Glibc
 
 /// A routing rule (RTM_NEWRULE, `fib_rule_hdr`) that looks up a table.
 public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
-    /// The priority. The rule with the lowest one is the first. 0 is the local table's rule, 32766 main's.
+    /// The priority. Rules are tried from the lowest priority on. The local table's rule has 0, and main's has 32766.
     public var priority: UInt32
-    /// The source's network. Nil: any source.
+    /// The network of the packet's source. Nil: any source.
     public var source: IPAddress?
     public var sourcePrefixLength: UInt8
     public var table: UInt32
-    /// RTPROT_*: the rule's origin.
+    /// The rule's origin (RTPROT_*).
     public var protocolID: UInt8
 
     public init(
@@ -28,7 +28,7 @@ public struct Rule: Sendable, Hashable, Codable, CustomStringConvertible {
         "\(priority): from \(source.map { "\($0)/\(sourcePrefixLength)" } ?? "all") lookup \(table)"
     }
 
-    /// Reads a message. Nil for other messages, and for rules with an action other than a look-up.
+    /// Reads a message. Nil for other messages, for IPv6, and for rules with an action other than a look-up.
     init?(_ message: Message) {
         guard message.type == RTM_NEWRULE, let (header, attributes) = message.body(fib_rule_hdr.self),
             header.family == UInt8(AF_INET), header.action == UInt8(FR_ACT_TO_TBL)
@@ -72,13 +72,13 @@ extension RouteSocket {
         try dump(Rule.listRequest(), "list rules").compactMap(Rule.init)
     }
 
-    /// Adds a rule. False: it was there.
+    /// Adds a rule. Returns false if the rule was there already.
     @discardableResult
     public func addRule(_ rule: Rule) throws(NetlinkError) -> Bool {
         try change(rule.addRequest, unless: [EEXIST], "add rule \(rule)")
     }
 
-    /// Removes a rule. False: it was not there.
+    /// Removes a rule. Returns false if there is no such rule.
     @discardableResult
     public func removeRule(_ rule: Rule) throws(NetlinkError) -> Bool {
         try change(rule.removeRequest, unless: [ENOENT], "remove rule \(rule)")

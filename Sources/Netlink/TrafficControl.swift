@@ -3,7 +3,7 @@ import Glibc
 
 /// The clsact qdisc of an interface and its filters (`tcmsg`). libbpf attaches the programs.
 enum TrafficControl {
-    /// TC_H_CLSACT: the parent of the qdisc.
+    /// The parent of the qdisc (TC_H_CLSACT).
     static let clsact: UInt32 = 0xFFFF_FFF1
     /// The parent of the filters on ingress, with TC_H_MIN_INGRESS.
     static let ingress: UInt32 = 0xFFFF_FFF2
@@ -27,7 +27,7 @@ enum TrafficControl {
         return message
     }
 
-    /// Whether the message is of the interface's clsact qdisc. The kernel's dump has all interfaces.
+    /// Whether the message is about the interface's clsact qdisc. The kernel's dump has the qdiscs of all interfaces.
     static func isClsact(_ message: Message, interface: Int32) -> Bool {
         guard message.type == RTM_NEWQDISC, let (header, attributes) = message.body(tcmsg.self) else { return false }
         return header.tcm_ifindex == interface && attributes[TCA_KIND]?.string == "clsact"
@@ -48,7 +48,8 @@ extension RouteSocket {
             .contains { TrafficControl.isClsact($0, interface: interface) }
     }
 
-    /// Returns priority and handle of each filter on the interface's clsact qdisc, on ingress or on egress.
+    /// Returns the priority and the handle of each filter on the interface's clsact qdisc, on ingress or else on
+    /// egress.
     public func filters(
         interface: Int32, ingress: Bool
     ) throws(NetlinkError) -> [(priority: UInt32, handle: UInt32)] {

@@ -1,13 +1,13 @@
 public import Addresses
 internal import CLibMNL
 
-/// A device that takes packets of protocol 4: "ipip", or "sit" that is not for IPv6 only.
+/// A device that takes packets of protocol 4: an "ipip" device, or a "sit" device that is not for IPv6 only.
 public struct Tunnel: Sendable, Hashable {
     public var interface: Int32
     public var name: String
-    /// IFLA_INFO_KIND
+    /// The kind, "ipip" or "sit" (IFLA_INFO_KIND).
     public var kind: String
-    /// IFF_UP: the kernel delivers packets only to tunnels that are up.
+    /// Whether the device is up (IFF_UP). The kernel delivers packets only to tunnels that are up.
     public var isUp: Bool
     /// The near end of the tunnel. Nil: any address.
     public var local: IPv4Address?
@@ -15,7 +15,7 @@ public struct Tunnel: Sendable, Hashable {
     public var remote: IPv4Address?
     /// The TTL of the outer header. 0: the inner header's TTL.
     public var ttl: UInt8
-    /// IFLA_IPTUN_PMTUDISC: the outer header always has DF.
+    /// Whether the outer header always has DF (IFLA_IPTUN_PMTUDISC).
     public var discoversPathMTU: Bool
     /// The largest inner packet, in bytes.
     public var mtu: UInt32
@@ -44,7 +44,7 @@ public struct Tunnel: Sendable, Hashable {
             let kind = info[IFLA_INFO_KIND]?.string, kind == "ipip" || kind == "sit"
         else { return nil }
         let data = info[IFLA_INFO_DATA]?.nested
-        // 0: any protocol, 4: IPv4, 41: IPv6, 137: MPLS.
+        // The protocol inside the tunnel. 0: any protocol, 4: IPv4, 41: IPv6, 137: MPLS.
         let carried = data?[IFLA_IPTUN_PROTO]?.bytes.first ?? (kind == "sit" ? 41 : 4)
         guard carried == 0 || carried == 4 else { return nil }
         let end = { (address: IPAddress?) in address.flatMap { $0.isUnspecified ? nil : $0.v4 } }
@@ -57,8 +57,8 @@ public struct Tunnel: Sendable, Hashable {
             mtu: attributes[IFLA_MTU]?.u32 ?? 0, lower: lower == 0 ? nil : lower)
     }
 
-    /// Returns a request for a tunnel. With `mtu` nil the kernel takes the outgoing interface's MTU less 20. A fixed TTL
-    /// needs path MTU discovery (`ipip_netlink_parms`).
+    /// Returns a request for a tunnel. With `mtu` nil, the kernel takes the outgoing interface's MTU less 20. A fixed
+    /// TTL needs path MTU discovery (`ipip_netlink_parms`), so the request turns that on.
     static func createRequest(
         name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8, mtu: UInt32?
     ) -> MessageBuilder {
@@ -79,8 +79,8 @@ extension RouteSocket {
         try dump(Link.getRequest(), "list tunnels").compactMap(Tunnel.init)
     }
 
-    /// Creates an ipip device. With `ttl` 0 packets keep the inner TTL. With `mtu` nil the MTU is the outgoing interface's
-    /// less 20. EEXIST: there is a device of that name, or a tunnel between these ends.
+    /// Creates an ipip device. With `ttl` 0, packets keep the inner TTL. With `mtu` nil, the MTU is the outgoing
+    /// interface's less 20. The error is EEXIST if there is a device of that name, or a tunnel between these ends.
     public func createTunnel(
         name: String, local: IPv4Address, remote: IPv4Address, ttl: UInt8 = 0, mtu: UInt32? = nil
     ) throws(NetlinkError) {
