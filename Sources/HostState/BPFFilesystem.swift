@@ -9,20 +9,20 @@ import SystemCalls
 public enum BPFFilesystem {
     /// The machine's mount point of bpffs.
     public static let root = "/sys/fs/bpf"
-    /// BPF_FS_MAGIC
+    /// The type of bpffs in statfs(2): BPF_FS_MAGIC.
     private static let magic: UInt64 = 0xCAFE_4A11
 
     /// A mount of bpffs at `root` in some mount namespace.
     private struct Mount {
-        /// The path to it for this process.
+        /// The path to the mount for this process.
         let path: String
         /// The open descriptor that `path` goes through. It outlives the process whose root directory led to the mount.
         var descriptor: Int32?
-        /// The identity of the mount namespace.
+        /// The identity of the mount namespace. Nil: it could not be read.
         let namespace: String?
     }
 
-    /// The bpffs that this process has found. The pins of a daemon are there, so the daemon stays with it when its
+    /// The bpffs that this process has found. A daemon's pins are there, so the daemon keeps to this bpffs when its
     /// ancestors end, or when another bpffs appears.
     private static let found = Mutex<Mount?>(nil)
 
@@ -71,7 +71,7 @@ public enum BPFFilesystem {
         throw SystemError("mount bpffs on \(root)", code: code)
     }
 
-    /// Returns the path that a journal holds.
+    /// Returns the canonical path of a path of this process. Journals hold canonical paths.
     static func canonical(_ path: String) -> String {
         let prefixes = ["/proc/1/root\(root)"] + (found.withLock(\.self).map { [$0.path] } ?? [])
         for prefix in prefixes where path == prefix || path.hasPrefix(prefix + "/") {
@@ -80,7 +80,7 @@ public enum BPFFilesystem {
         return path
     }
 
-    /// Returns the path of this process for a canonical one. Nil: the machine has no bpffs any more. Throws where no
+    /// Returns the path of this process for a canonical path. Nil: the machine has no bpffs any more. Throws where no
     /// bpffs is visible, but another mount namespace may have one.
     static func resolve(_ path: String) throws(SystemError) -> String? {
         guard path == root || path.hasPrefix(root + "/") else { return path }
@@ -122,14 +122,14 @@ public enum BPFFilesystem {
     }
 }
 
-/// Mount namespaces of other processes, which /proc leads into.
+/// The mount namespaces of processes, as /proc shows them.
 enum MountNamespace {
     /// The identity of the calling thread's mount namespace.
     static var own: String? { File.link("/proc/thread-self/ns/mnt") }
 
-    /// Pid 1, then the ancestors of this process from the farthest to the nearest, without those whose namespace may
-    /// not be read. Where pid 1 refuses (a sandbox), the shell that called `ip netns exec` still has the machine's
-    /// mounts.
+    /// Pid 1, then the ancestors of this process from the farthest to the nearest, except for processes whose namespace
+    /// may not be read. If pid 1 may not be read, as in a sandbox, the shell that called `ip netns exec` still has the
+    /// machine's mounts.
     static var processes: [Int32] {
         var ancestors: [Int32] = []
         var process = getppid()
@@ -147,7 +147,8 @@ enum MountNamespace {
         (File.list("/proc") ?? []).lazy.compactMap { Int32($0) }.first { namespace(of: $0) == identity }
     }
 
-    /// Returns the fourth field of /proc/PID/stat. The second one, in parentheses, may hold anything.
+    /// Returns the process's parent: the fourth field of /proc/PID/stat. The second field, in parentheses, may hold any
+    /// characters.
     private static func parent(of process: Int32) -> Int32? {
         guard let bytes = try? File.read("/proc/\(process)/stat"), let end = bytes.lastIndex(of: UInt8(ascii: ")"))
         else { return nil }

@@ -3,16 +3,17 @@ public import Netlink
 
 extension Change {
     /// The network device of a change. Devices are renamed, and names pass from one device to another, so the index
-    /// identifies the device. The JSON value is the name alone, as in earlier versions. JournalText writes the rest beside
-    /// the changes.
+    /// identifies the device. The JSON value is the name alone, as in earlier versions. JournalText writes the rest
+    /// beside the changes.
     public struct Interface: Sendable, Hashable, CustomStringConvertible, ExpressibleByStringLiteral {
         public let name: String
         /// The interface's index. Nil in journals of earlier versions, and for a device that is about to be created.
         public let index: Int32?
-        /// The hardware's address, or else the current one. Nil: the device has none. A device with the same index and
-        /// another address is another device.
+        /// The device's permanent MAC address, or else its current one. Nil: the device has none. A device with the
+        /// same index and another address is another device.
         public let address: MACAddress?
-        /// The kernel's kind of a device without an address, such as ipip or tun, for the same comparison. Else nil.
+        /// The kernel's kind of a device without an address, such as ipip or tun, for the same comparison. Nil for a
+        /// device with an address.
         public let kind: String?
 
         init(name: String, index: Int32? = nil, address: MACAddress? = nil, kind: String? = nil) {
@@ -32,7 +33,7 @@ extension Change {
 
         public var description: String { name }
 
-        /// Returns the device of the same index, or else the device of the same name, which may have been created anew.
+        /// Returns this device by its index, or else the device of the same name, which may have been created anew.
         public func find(among links: [Link]) -> Link? {
             links.first(where: isStill) ?? links.first { $0.name == name }
         }
@@ -47,8 +48,8 @@ extension Change {
             return try socket.link(named: name)
         }
 
-        /// Whether the link is this device. The kernel assigns no index twice, but a device from another network namespace
-        /// may keep its index.
+        /// Whether the link is this device. The kernel assigns no index twice, but a device from another network
+        /// namespace may keep its index.
         private func isStill(_ link: Link) -> Bool {
             guard link.index == index else { return false }
             return link.name == name || isIdentified && identity == Interface(link).identity
@@ -57,7 +58,7 @@ extension Change {
         /// Whether something besides the name identifies the device.
         private var isIdentified: Bool { index != nil && (address != nil || kind != nil) }
 
-        /// Whether both are one device. Where one of them has a name alone, the names decide.
+        /// Whether both are one device. If one of them has only a name, the names decide.
         public func isSame(as other: Interface) -> Bool {
             if index == nil || other.index == nil { return name == other.name }
             return identity == other.identity
@@ -72,9 +73,10 @@ extension Change {
     /// The change's interface. Nil: the change has none.
     public var interface: Interface? { place?.interface }
 
-    /// Returns the same change of another interface, or of the same one under another name.
+    /// Returns the same change of another interface, or of the same interface under another name.
     func on(_ interface: Interface) -> Change { place?.moved(interface) ?? self }
 
+    /// The interface of a change, and a closure that returns the same change of another interface.
     private typealias Place = (interface: Interface, moved: (Interface) -> Change)
 
     private var place: Place? {

@@ -4,7 +4,7 @@ import Netlink
 import SystemCalls
 
 extension Change {
-    /// Restores the original state. A thing that is gone already is no error.
+    /// Restores the original state. A thing that is gone already is not an error.
     func undo() throws {
         switch self {
         case .sysctl(var key, let original, let interface):
@@ -72,7 +72,7 @@ extension Change {
             guard let visible = try BPFFilesystem.resolve(path), File.exists(visible) else {
                 return try refuseHiddenAttachment(path)
             }
-            // Opened only where it exists: bpf(2) may be refused to a process that attached nothing.
+            // The link is opened only if its pin exists. bpf(2) may be refused to a process that attached nothing.
             try BPFLink(pinnedAt: visible)?.detach()
             try unpin(path)
         }
@@ -83,9 +83,9 @@ extension Change {
         throw SystemError("remove \(path)")
     }
 
-    /// Throws where the instance's directory is missing from the visible bpffs, but a packet program that no visible pin
-    /// holds is still on the interface: its pin is on the bpffs of another mount namespace. Without the privilege to
-    /// identify the program it does not throw.
+    /// Throws where the instance's directory is missing from the visible bpffs, but a packet program that no visible
+    /// pin holds is still on the interface: its pin is on the bpffs of another mount namespace. Does not throw without
+    /// the privilege to identify the program.
     private func refuseHiddenAttachment(_ path: String) throws(SystemError) {
         if let visible = try BPFFilesystem.resolve(path), File.exists(File.parent(of: visible)) { return }
         let pin = path.split(separator: "/").last ?? ""

@@ -16,7 +16,7 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case tunnel(name: Interface)
     /// A TUN device that we created and that outlives its descriptor.
     case tun(name: Interface)
-    /// A device's administrative state.
+    /// A device's administrative state that we changed.
     case linkUp(name: Interface, wasUp: Bool)
     case route(Route)
     case rule(Rule)
@@ -34,11 +34,11 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
     case module(name: String)
     /// A directory that we created. It is removed only if it is empty.
     case directory(path: String)
-    /// A file of the machine's configuration that we created, or a symbolic link to one.
+    /// A file of the machine's configuration, or a symbolic link to such a file, that we created.
     case file(path: String)
     /// A table of nftables of family ip that we created.
     case netfilterTable(name: String)
-    /// An address that we added to a set of such a table.
+    /// An address that we added to a set of a table of nftables of family ip.
     case netfilterElement(table: String, set: String, address: IPAddress)
     /// A pinned BPF program or map.
     case pin(path: String)
@@ -74,8 +74,8 @@ public enum Change: Codable, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// The key of the changed thing, without the original value and with the interface's identity. The first journalled
-    /// change of a subject has the original.
+    /// The change without its original value, and with the interface's identity alone. It is the key of the changed
+    /// thing. The first journalled change of a subject has the original value.
     var subject: Change { interface.map { withoutOriginal.on($0.identity) } ?? withoutOriginal }
 
     /// Whether both changes have the same subject.

@@ -3,9 +3,9 @@ import Glibc
 public import Netlink
 import SystemCalls
 
-/// The file of all changes of the machine, from which any later process can undo them. An entry is on the disk before its
-/// change is made. Records are appended as lines. The changes of a line that was cut off were not made, so a kill at any
-/// moment loses nothing. The user of a journal holds a lock of the instance.
+/// The file of all changes of the machine, from which any later process can undo them. An entry is on the disk before
+/// its change is made. Records are appended as lines. The changes of a line that was cut off were not made, so a kill
+/// at any moment loses nothing. The user of a journal holds a lock of the instance.
 public final class ChangeJournal {
     private let path: String
     private var list: ChangeList
@@ -16,7 +16,7 @@ public final class ChangeJournal {
     /// Whether entries have newer names of interfaces than the file.
     private var owesNames = false
 
-    /// Reads the journal at `path`. Creates the directory (0700), not the file.
+    /// Reads the journal at `path`. Creates the directory (0700), but not the file.
     public init(path: String) throws {
         try File.makeDirectory(File.parent(of: path))
         self.path = path
@@ -32,8 +32,8 @@ public final class ChangeJournal {
     /// The changes in the order in which they were made.
     public var changes: [Change] { list.changes }
 
-    /// Journals a change, and makes it by `apply`. An earlier entry with the same subject stays, as it has the original. If
-    /// `apply` fails, a new entry is removed.
+    /// Journals a change, and makes it by `apply`. An earlier entry with the same subject stays, as it has the
+    /// original. If `apply` fails, a new entry is removed.
     public func make(_ change: Change, _ apply: () throws -> Void) throws { try make([change], apply) }
 
     /// Journals changes of different subjects, and makes them together by `apply`. Their entries are written, and
@@ -55,9 +55,9 @@ public final class ChangeJournal {
     /// Returns the entry with the subject of `change`. Nil: there is none.
     public func entry(for change: Change) -> Change? { list.entry(for: change.canonical) }
 
-    /// Updates the interfaces' names in the entries, given all `links` of this network namespace. An entry that has a name
-    /// alone gets the device of that name. It may be of an earlier version, or of a device that was just created. An entry
-    /// whose device is gone gets the device of that name, too.
+    /// Updates the interfaces' names in the entries, given all `links` of this network namespace. An entry that has a
+    /// name alone gets the device of that name. Such an entry was written by an earlier version, or before its device
+    /// was created. An entry whose device is gone gets the device of that name, too.
     public func follow(_ links: [Link]) throws {
         let (moved, dropped) = list.follow(links)
         guard list.count > 0, owesNames || !moved.entries.isEmpty else { return }
@@ -70,7 +70,7 @@ public final class ChangeJournal {
         owesNames = false
     }
 
-    /// Undoes one change with the journalled original, and removes its entry. Does nothing where there is no entry. Where
+    /// Undoes one change with the journalled original, and removes its entry. Does nothing where there is no entry. If
     /// the file cannot be written, the change is undone all the same, and the error is thrown.
     public func undo(_ change: Change) throws {
         guard let entry = entry(for: change) else { return }
@@ -79,13 +79,14 @@ public final class ChangeJournal {
         try write(.init(undone: [entry]))
     }
 
-    /// Undoes everything but the `earlier` changes, the latest first. A change that fails is reported and stays in the
-    /// journal, and the others are still undone. Returns true if all were undone. The file of an empty journal is removed.
-    /// On a full file system only that removal succeeds, so a file with undone changes is a failure only at the end.
+    /// Undoes everything but the `earlier` changes, the latest first. A change that cannot be undone is reported and
+    /// stays in the journal, and the others are still undone. Returns true if all were undone. The file of an empty
+    /// journal is removed. On a full file system, a record cannot be written, but the file can be removed. So an
+    /// unwritten record is a failure only if the file is still there at the end.
     public func undoAll(except earlier: [Change] = [], report: (Change, (any Error)?) -> Void) -> Bool {
         let earlier = ChangeList(earlier)
         var complete = true
-        /// Changes that the file still names though they are undone, and the reason.
+        /// The undone changes that the file still names, and the error that kept them there.
         var unwritten: (changes: [Change], error: any Error)?
         for change in changes.reversed() where earlier.entry(for: change) == nil {
             do { try change.undo() } catch {
@@ -107,7 +108,7 @@ public final class ChangeJournal {
 
     // MARK: The file
 
-    /// Writes a record. `former` has the record's changes that had another name of their interface before.
+    /// Writes a record. `former` has the earlier forms of the record's changes whose interface has another name now.
     private func write(_ record: JournalText.Record, former: [Change] = []) throws(SystemError) {
         if list.count == 0 {
             mayAppend = false
@@ -117,7 +118,7 @@ public final class ChangeJournal {
         recorded += record.count + former.count
         guard mayAppend, recorded <= 2 * list.count + 1000, File.exists(path) else { return try writeAnew() }
         mayAppend = false
-        // After a power cut a removal may be missing. Then the change is undone once more, which is no error.
+        // After a power cut a removal may be missing. Then the change is undone once more, which is not an error.
         let text = try JournalText.former(former) + JournalText.line(record)
         try File.write(text, to: path, flags: O_APPEND, synchronized: !record.made.isEmpty)
         mayAppend = true

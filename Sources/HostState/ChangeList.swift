@@ -2,11 +2,11 @@ import Netlink
 
 /// Changes in the order in which they were made, each with a subject of its own.
 struct ChangeList {
-    /// The changes. Nil: the change was undone.
+    /// The changes in their order. Nil: the change in this place was removed.
     private var slots: [Change?] = []
     /// The index of each change in `slots`, by its subject, and also by its subject with the interface's name alone.
     private var positions: [Change: Int] = [:]
-    /// The interfaces of the changes, with their numbers of changes.
+    /// The number of changes of each interface.
     private var interfaces: [Change.Interface: Int] = [:]
     private(set) var count = 0
 
@@ -21,7 +21,7 @@ struct ChangeList {
 
     var changes: [Change] { slots.compactMap(\.self) }
 
-    /// Returns the entry with the same subject. Where one of the two has its interface's name alone, the names decide.
+    /// Returns the entry with the same subject. If one of the two has only its interface's name, the names decide.
     func entry(for change: Change) -> Change? { position(of: change).flatMap { slots[$0] } }
 
     private func position(of change: Change) -> Int? {
@@ -32,8 +32,9 @@ struct ChangeList {
         return position
     }
 
-    /// Adds the changes with new subjects. Another change's entry stays, as it has the original, but it gets the change's
-    /// interface. Returns the `new` changes, and the entries whose interface has changed.
+    /// Adds the changes with new subjects, and returns them as `new`. If there is an entry with a change's subject,
+    /// this entry stays, as it has the original value. It gets the change's interface, and is in `moved` if its
+    /// interface was another one.
     @discardableResult
     mutating func add(_ changes: [Change]) -> (new: [Change], moved: Moves) {
         var new: [Change] = []
@@ -58,8 +59,9 @@ struct ChangeList {
         }
     }
 
-    /// Updates the interfaces' names. Returns the changed entries in `moved`. The `dropped` entries are of devices that are
-    /// gone. The device of the same name gets such a change, at the end of the list if it is new.
+    /// Updates the interfaces' names, given all links. Returns the changed entries as `moved`. An entry is `dropped` if
+    /// its device is gone, and another device has the name. The other device then gets the same change, at the end of
+    /// the list if that is new.
     mutating func follow(_ links: [Link]) -> (moved: Moves, dropped: [Change]) {
         if interfaces.isEmpty { return (Moves(), []) }
         let byIndex = Dictionary(links.map { ($0.index, $0) }) { first, _ in first }

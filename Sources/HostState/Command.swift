@@ -17,7 +17,7 @@ package enum Command {
     private static let directories = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/", "/usr/local/sbin/"]
     private static let largestOutput = 64 << 20
 
-    /// Runs a program and returns its standard output. After `seconds` it is killed.
+    /// Runs a program and returns its standard output. After `seconds`, the program is killed.
     package static func output(_ name: String, _ arguments: [String], seconds: Int = 10) throws(Failure) -> String {
         let outcome = try run(name, arguments, .kept(limit: largestOutput), deadline: .seconds(seconds))
         if outcome.isLate { throw .failed("\(name) gave no answer within \(seconds) s") }
@@ -32,8 +32,8 @@ package enum Command {
         throw .failed("\(name) failed (\(ending))" + (reason.isEmpty ? "" : ": \(reason)"))
     }
 
-    /// Runs a program and returns its exit status. 127: it is not installed or cannot be started. 128: a signal ended it.
-    /// Its output is discarded.
+    /// Runs a program and returns its exit status. 127: the program is not installed or cannot be started. 128: a
+    /// signal ended it. The output is discarded.
     package static func status(_ name: String, _ arguments: [String]) -> Int32 {
         guard let outcome = try? run(name, arguments, .discarded) else { return 127 }
         return if case .exited(let status) = outcome.ending { status } else { 128 }

@@ -6,11 +6,12 @@ public final class FileLock {
     private let path: String
     private let descriptor: Int32
 
-    /// The longest time that `isHeld` of another process keeps its lock, on a busy machine.
+    /// The time to wait for a lock. It is longer than another process's `isHeld` keeps its lock, also on a busy
+    /// machine.
     private static let patience = Duration.milliseconds(500)
 
     /// Locks a file, which is created with its directories. Nil: another process holds the lock for longer than the
-    /// patience. With `wait` it waits without a limit.
+    /// patience. With `wait`, this waits without a limit.
     public init?(path: String, wait: Bool = false) throws(SystemError) {
         var attempts = 0
         while true {
@@ -67,7 +68,7 @@ public final class FileLock {
     /// Removes the file. The lock is still held.
     public func removeFile() { unlink(path) }
 
-    /// Locks a descriptor. Returns an errno, 0 for success. EWOULDBLOCK: the patience is over.
+    /// Locks a descriptor. Returns 0, or an errno. EWOULDBLOCK: the patience is over.
     private static func lock(_ descriptor: Int32, _ operation: Int32, patience: Duration) -> Int32 {
         let deadline = ContinuousClock.now + patience
         while flock(descriptor, operation) != 0 {

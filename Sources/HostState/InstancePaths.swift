@@ -2,18 +2,21 @@ internal import CLinux
 import Glibc
 import SystemCalls
 
-/// The paths of an instance's state. Network namespaces share /run and bpffs, so each instance has directories of its own
-/// there.
+/// The paths of an instance's state. Network namespaces share /run and bpffs, so each instance has directories of its
+/// own there.
 public struct InstancePaths: Sendable, Hashable {
-    /// The name that the operator gave, or else "netns-COOKIE". Nil: the machine's first network namespace.
+    /// The name that the operator gave, or else "netns-COOKIE". Nil: an unnamed instance in the machine's first network
+    /// namespace.
     public let instance: String?
     /// The directory /run/ipvsd[/INSTANCE].
     public let runDirectory: String
-    /// The directory of state that outlives a reboot: /var/lib/ipvsd[/NAME]. An unnamed instance of a network namespace has
-    /// its run directory here. It ends with its namespace, whose cookie another namespace may have after the next boot.
+    /// The directory of state that outlives a reboot: /var/lib/ipvsd[/NAME]. For an unnamed instance of another network
+    /// namespace, it is the run directory. Such an instance ends with its namespace, and another namespace may have the
+    /// cookie after the next boot.
     public let stateDirectory: String
 
-    /// The paths of the instance of that name, or of the calling thread's network namespace. See `isValid(name:)`.
+    /// Creates the paths of the instance of that name, or of the calling thread's network namespace. Traps if a name is
+    /// not valid, see `isValid(name:)`.
     public init(name override: String? = nil) {
         precondition(override.map(Self.isValid) ?? true, "a name of letters, digits, '.', '_' and '-'")
         instance = override ?? (Self.isInitialNetworkNamespace ? nil : "netns-\(Self.networkNamespace)")
@@ -22,7 +25,7 @@ public struct InstancePaths: Sendable, Hashable {
             override == nil && instance != nil ? runDirectory : "/var/lib/ipvsd" + (instance.map { "/" + $0 } ?? "")
     }
 
-    /// Paths below one directory, for tests.
+    /// Creates paths below one directory, for tests.
     init(directory: String) {
         instance = nil
         runDirectory = directory
@@ -50,12 +53,12 @@ public struct InstancePaths: Sendable, Hashable {
     public var lock: String { runDirectory + "/lock" }
     public var controlSocket: String { runDirectory + "/control.sock" }
     public var pidFile: String { runDirectory + "/pid" }
-    /// Changes that operators made by hand, such as drains.
+    /// The file of changes that operators made by hand, such as drains.
     public var overrides: String { stateDirectory + "/overrides.json" }
-    /// Events without an end yet.
+    /// The file of events without an end yet.
     public var openEvents: String { stateDirectory + "/open-events.json" }
 
-    /// Penalties of flap damping.
+    /// The file of penalties of flap damping.
     public var damping: String { runDirectory + "/damping.json" }
 
     /// The journals of other instances that may be in the same network namespace.
@@ -72,13 +75,13 @@ public struct InstancePaths: Sendable, Hashable {
         if let root = BPFFilesystem.find() { rmdir(root + "/ipvsd") }
     }
 
-    /// Removes the run directory and the one above it, if they are empty.
+    /// Removes the run directory and the directory above it, if they are empty.
     public func removeRunDirectoryIfEmpty() {
         if rmdir(runDirectory) == 0 && instance != nil { rmdir(Self.base) }
     }
 
-    /// Calls `body` with a journal, under a lock in the run directory. `busy` is the error where another process holds the
-    /// lock. Removes lock and directory where the journal is empty afterwards.
+    /// Calls `body` with a journal, under a lock in the run directory. Throws `busy` if another process holds the lock.
+    /// Removes lock and directory if the journal is empty afterwards.
     public func changing<Result>(
         journal path: String, lock name: String, busy: any Error, _ body: (ChangeJournal) throws -> Result
     ) throws -> Result {
@@ -107,13 +110,13 @@ public struct InstancePaths: Sendable, Hashable {
         return found
     }
 
-    /// Returns the instance's directory on bpffs. Makes it, and mounts bpffs, where they are missing. The changes are
-    /// entered into the `journal` before they are made. `path` is valid for this process only. `note` is a warning for the
-    /// operator.
+    /// Returns the instance's directory on bpffs. Creates the directory, and mounts bpffs, if they are missing. The
+    /// changes are entered into the `journal` before they are made. `path` is valid for this process only. `mounted` is
+    /// the mount of bpffs, or nil if bpffs was there. `note` is a warning for the operator, or nil.
     public func bpfDirectory(
         journal: ChangeJournal? = nil
     ) throws -> (path: String, mounted: Change?, note: String?) {
-        // Without the lock, two processes that see no bpffs would mount one over the other's.
+        // Without the lock, two processes that see no bpffs would both mount one, the second over the first.
         let lock = try FileLock(path: Self.base + "/bpffs.lock", wait: true)
         defer { withExtendedLifetime(lock) {} }
         var mounted: Change?
@@ -169,7 +172,7 @@ public struct InstancePaths: Sendable, Hashable {
         return File.exists("/proc/sys/net/core/netdev_budget")
     }
 
-    /// The name of the calling thread's network namespace in `ip netns`. Nil: it has none.
+    /// The name of the calling thread's network namespace in `ip netns`. Nil: the namespace has none.
     public static var networkNamespaceName: String? {
         func identity(_ path: String) -> [UInt64]? {
             var status = stat()
@@ -179,7 +182,8 @@ public struct InstancePaths: Sendable, Hashable {
         return (File.list("/run/netns") ?? []).sorted().first { identity("/run/netns/\($0)") == own }
     }
 
-    /// The cookie of the network namespace, which is unique until a reboot. Kernels before 5.14 have only the inode number.
+    /// The cookie of the network namespace, which is unique until a reboot. Kernels before 5.14 have no cookie, and the
+    /// inode number takes its place.
     private static var networkNamespace: String {
         let cookie = clinux_network_namespace_cookie()
         if cookie != 0 { return "\(cookie)" }

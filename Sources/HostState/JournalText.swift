@@ -6,15 +6,15 @@ import SystemCalls
 
 /// The text of a journal's file: a line of JSON with the version, and a line for each record.
 enum JournalText {
-    /// Changes that are about to be made, or were undone. A change that is made once more has a new index or name of its
-    /// interface.
+    /// Changes that are about to be made, and changes that were undone. A change that is recorded as made once more has
+    /// a new index or name of its interface.
     struct Record: Codable {
         var made: [Change] = []
         var undone: [Change] = []
-        /// The interfaces' further properties, by their names. Earlier versions use the names alone.
+        /// The interfaces' further properties, by the interfaces' names. Earlier versions read the names alone.
         var interfaces: [String: Device]?
-        /// True: the line is for earlier versions alone, which identify entries by their interfaces' names. The following
-        /// lines make its undone changes again under other names.
+        /// Whether only earlier versions use the line, which identify entries by their interfaces' names. The following
+        /// lines make its undone changes again under other names. Nil: false.
         var renames: Bool?
 
         struct Device: Codable {
@@ -31,7 +31,7 @@ enum JournalText {
         var version: Int
     }
 
-    /// The file of version 1, which is one value.
+    /// The file of version 1, which is a single JSON value.
     private struct Whole: Codable {
         var version: Int
         var changes: [Change]
@@ -48,7 +48,7 @@ enum JournalText {
         changes.isEmpty ? [] : try line(Record(undone: changes, renames: true))
     }
 
-    /// Returns the line of a record. It is several lines where several interfaces have the same name.
+    /// Returns the line of a record, or several lines if several interfaces have the same name.
     static func line(_ record: Record) throws(SystemError) -> [UInt8] {
         var text: [UInt8] = []
         for part in parts(of: record) { text += try encode(part) }
@@ -92,8 +92,8 @@ enum JournalText {
         }
     }
 
-    /// Returns the changes in the order in which they were made. A line without an end is ignored, as its changes were not
-    /// made.
+    /// Returns the changes in the order in which they were made. A line without an end is ignored, as its changes were
+    /// not made.
     static func changes(_ bytes: [UInt8], of path: String) throws -> [Change] {
         var lines = bytes.split(separator: 10, omittingEmptySubsequences: false).dropLast()
         do {

@@ -8,7 +8,7 @@ public import SystemCalls
 public enum Sysctl {
     public static func exists(_ key: String) -> Bool { File.exists("/proc/sys/\(key)") }
 
-    /// Returns the interface in a key below net/ipv4/conf and the like.
+    /// Returns the interface in a key below net/ipv4/conf and the like, or nil for other keys.
     static func interface(of key: String) -> String? {
         let parts = key.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 5, ["conf", "neigh"].contains(parts[2]), !["all", "default"].contains(parts[3]) else {
@@ -76,8 +76,8 @@ public enum KernelModule {
         }
     }
 
-    /// Unloads a module of tunnel devices. The kernel would unload it in spite of the devices' users. So the module stays
-    /// while a network namespace that can be found has such a device that is up.
+    /// Unloads a module of tunnel devices. The kernel would unload it even while devices are in use. So the module
+    /// stays while a network namespace that can be found has such a device that is up.
     static func unloadIfUnused(_ name: String) throws(SystemError) {
         guard isPresent(name), !isUsedAnywhere(kind: name) else { return }
         // The module stays where modprobe refuses, as it is in use or built in.
@@ -115,7 +115,7 @@ package enum Capability: String, CaseIterable {
     case netAdmin = "CAP_NET_ADMIN"
     case netRaw = "CAP_NET_RAW"
 
-    /// The bits, one of which suffices. CAP_SYS_ADMIN includes CAP_BPF, which is newer.
+    /// The numbers of the capabilities, of which one suffices. CAP_SYS_ADMIN includes CAP_BPF, which is newer.
     private var bits: [Int32] {
         switch self {
         case .bpf: [CAP_BPF, CAP_SYS_ADMIN]

@@ -4,8 +4,8 @@ package import SystemCalls
 
 /// Tables of nftables of family ip in this network namespace, through nft(8).
 package enum NFTables {
-    /// Returns the contents of a table, as `nft -j list table` prints them. Nil: the table, nft or the kernel's nf_tables
-    /// is missing.
+    /// Returns the contents of a table, as `nft -j list table` prints them. Nil: the table, nft or the kernel's
+    /// nf_tables is missing.
     package static func contents(of table: String) throws(SystemError) -> [JSON]? {
         let text: String
         do { text = try Command.output("nft", ["-j", "list", "table", "ip", table]) } catch {
@@ -18,7 +18,7 @@ package enum NFTables {
         return contents
     }
 
-    /// Whether the failure means that there is no such table.
+    /// Whether the failure means that there is no such table, that nft is missing, or that the kernel has no nf_tables.
     package static func isAbsence(_ failure: Command.Failure) -> Bool {
         switch failure {
         case .missing: true
@@ -32,14 +32,14 @@ package enum NFTables {
         "No such file or directory", "Operation not supported", "rotocol not supported",
     ]
 
-    /// Makes all changes in one transaction, or none.
+    /// Makes all changes of the commands in one transaction, or none.
     package static func run(_ commands: String) throws(SystemError) {
         do { _ = try Command.output("nft", [commands]) } catch {
             throw systemError("change nftables", error)
         }
     }
 
-    /// Returns EPERM where nft lacks the privilege, else EIO.
+    /// Returns an error with the code EPERM if nft lacks the privilege, and else EIO.
     private static func systemError(_ operation: String, _ failure: Command.Failure) -> SystemError {
         let reason = "\(failure)"
         let isMissingPrivilege = reason.contains("Operation not permitted")
@@ -63,7 +63,7 @@ package enum NFTables {
     }
 }
 
-/// Any JSON value.
+/// Any JSON value. A number that is not an Int becomes a string.
 package enum JSON: Decodable, Sendable {
     case null
     case bool(Bool)
@@ -91,7 +91,7 @@ package enum JSON: Decodable, Sendable {
         }
     }
 
-    /// Reads a text. Nil: it is no JSON.
+    /// Reads a text. Nil: it is not JSON.
     package init?(_ text: String) {
         guard let value = try? JSONDecoder().decode(JSON.self, from: Data(text.utf8)) else { return nil }
         self = value
@@ -99,7 +99,7 @@ package enum JSON: Decodable, Sendable {
 
     package subscript(key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
 
-    /// The members of an object, which have no order. Empty: it is no object.
+    /// The members of an object, which have no order. Empty: the value is not an object.
     package var members: [String: JSON] { if case .object(let members) = self { members } else { [:] } }
     package var array: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
     package var string: String? { if case .string(let text) = self { text } else { nil } }

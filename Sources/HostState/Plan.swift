@@ -8,7 +8,7 @@ import SystemCalls
 public struct Step: Sendable, Hashable, CustomStringConvertible {
     /// A part of a step's work.
     public enum Part {
-        /// Changes that one call makes. They are journalled before it.
+        /// Changes that one call makes. They are journalled before this call.
         case make([Change], by: () throws -> Void)
         /// A change of an earlier run that is undone, also without an entry in the journal.
         case undo(Change)
@@ -16,19 +16,20 @@ public struct Step: Sendable, Hashable, CustomStringConvertible {
         case run(() throws -> Void)
     }
 
-    /// The error of a change that another program has made meanwhile. The change is not journalled, and the step succeeds.
+    /// The error by which a part says that another program has made its change meanwhile. The change is not journalled,
+    /// and the step succeeds.
     public struct Unneeded: Error {
         public init() {}
     }
 
     /// The step as one line of text. Steps with the same description are equal.
     public let description: String
-    /// The contents of the file that the step writes.
+    /// The contents of the file that the step writes. Nil: the step writes no file.
     public let text: String?
     fileprivate let parts: @Sendable (ChangeJournal, RouteSocket) throws -> [Part]
 
-    /// Describes a step. `parts` is called when the step is made, as an earlier step may create the device that this step
-    /// changes.
+    /// Describes a step. `parts` is called when the step is made, as an earlier step may create the device that this
+    /// step changes.
     public init(
         _ description: String, text: String? = nil,
         parts: @escaping @Sendable (ChangeJournal, RouteSocket) throws -> [Part]
@@ -101,7 +102,7 @@ extension ChangeJournal {
 // MARK: Steps of several plans
 
 extension Step {
-    /// A step that loads a module. `failure` is the error where modprobe cannot load it.
+    /// Returns a step that loads a module, and that throws `failure` if modprobe cannot load it.
     public static func loadModule(_ name: String, orElse failure: any Error) -> Step {
         Step("load kernel module \(name)") { _, _ in
             [.make([.module(name: name)]) { do { try KernelModule.load(name) } catch { throw failure } }]
@@ -164,7 +165,7 @@ extension Step.Part {
         journal.entry(for: .tunnel(name: .init(link))) == nil ? .make([change], by: act) : .run(act)
     }
 
-    /// The attachment of a tc program, and the creation of the clsact qdisc that it needs.
+    /// Returns the parts that attach a tc program, and that first create the clsact qdisc if it is missing.
     public static func program(
         _ hook: BPFProgram.TrafficControlHook, on link: Link, _ socket: RouteSocket,
         attach: @escaping () throws -> Void
@@ -178,7 +179,7 @@ extension Step.Part {
 }
 
 extension RouteSocket {
-    /// Returns the device of that name. ENODEV: there is none.
+    /// Returns the device of that name. Throws ENODEV if there is none.
     package func present(_ device: String) throws -> Link {
         if let link = try link(named: device) { return link }
         throw SystemError("look up \(device)", code: ENODEV)

@@ -18,8 +18,8 @@ public struct RepeatedErrors<Subject: Hashable> {
         return true
     }
 
-    /// Removes subjects whose error would be logged again anyway. It does so once a second at most, as thousands may fail in
-    /// a row.
+    /// Removes subjects whose error would be logged again anyway. It does so once a second at most, as thousands may
+    /// fail in a row.
     private mutating func prune(at now: ContinuousClock.Instant) {
         if let pruned, pruned.duration(to: now) < .seconds(1) { return }
         pruned = now
@@ -43,8 +43,8 @@ public final class RepeatedWork {
         self.now = now
     }
 
-    /// Runs one piece of work. Its error is logged once while it stays the same, and does not keep other work from being
-    /// done.
+    /// Runs one piece of work. Its error is logged if it is news, see `RepeatedErrors.isNews`, and does not keep other
+    /// work from being done.
     public func attempt(_ work: @autoclosure () -> String, _ body: () throws -> Void) {
         do {
             try body()
