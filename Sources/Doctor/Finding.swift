@@ -8,9 +8,10 @@ public struct Finding: Sendable, Hashable {
     public var seen: String
     /// The remedy in one line, with a command where there is one.
     public var fix: String
+    /// The remedy that `--fix` applies. Nil: there is none for this finding.
     public var repair: Repair?
 
-    /// The remedy of `--fix`. It is journalled, so that `realserver-setup --undo` undoes it.
+    /// A remedy that `--fix` applies. It is journalled, so that `realserver-setup --undo` undoes it.
     public struct Repair: Sendable, Hashable {
         var steps: [Step] = []
         /// Whether the whole of realserver-setup follows the steps.
@@ -30,7 +31,7 @@ public struct Finding: Sendable, Hashable {
 }
 
 extension [Finding] {
-    /// Makes the repairs of all findings that have one, and reports each step.
+    /// Makes the repairs of all findings that have a repair, and reports each step.
     public func repair(with setup: RealServerSetup, report: (Step) -> Void) throws {
         let repairs = compactMap(\.repair)
         if repairs.isEmpty { return }

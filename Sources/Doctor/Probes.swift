@@ -11,8 +11,8 @@ struct Probes {
 
     private static let mostAnswers = 16
 
-    /// Returns the MAC addresses that answer ARP for the address on the link, without the interface itself. The probe changes
-    /// no neighbour table.
+    /// Returns the MAC addresses that answer ARP for the address on the link, except for the link's own address. Empty
+    /// for IPv6. The probe changes no neighbour table.
     func owners(of address: IPAddress, on link: Link) throws(SystemError) -> [MACAddress] {
         guard let own = link.address, let address = address.v4 else { return [] }
         let owners = Self.addresses { answers in
@@ -23,10 +23,11 @@ struct Probes {
         return owners
     }
 
-    /// The time of a watch. It is longer than the default interval of a director's checks, which come through the tunnel.
+    /// The duration of a watch. It is longer than the default interval of a director's checks, which come through the
+    /// tunnel.
     private static let watchMilliseconds: Int32 = 1300
 
-    /// Returns the hosts that send IPIP to this one during a watch.
+    /// Returns the MAC addresses of the hosts that send IPIP to this one during a watch.
     func tunnellers(on link: Link) throws(SystemError) -> [MACAddress] {
         let found = Self.addresses { macs in
             clinux_watch_tunnels(link.index, Self.watchMilliseconds, macs, Int32(Self.mostAnswers))
@@ -35,7 +36,8 @@ struct Probes {
         return found
     }
 
-    /// Returns the MAC addresses that a call writes. Nil: the call fails.
+    /// Returns the MAC addresses that `call` writes, six bytes each. `call` returns their number, or -1. Nil: the call
+    /// fails.
     private static func addresses(_ call: (UnsafeMutablePointer<UInt8>) -> Int32) -> [MACAddress]? {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 6 * mostAnswers) { buffer in
             guard let base = buffer.baseAddress else { return nil }
@@ -45,7 +47,8 @@ struct Probes {
         }
     }
 
-    /// Whether an ICMP echo request of that size is answered without fragments.
+    /// Whether the address answers an ICMP echo request of `size` bytes, IP header included, that must not be
+    /// fragmented.
     func isEchoed(by address: IPAddress, size: Int) throws(SystemError) -> Bool {
         guard let bigEndian = address.v4?.bigEndian else {
             throw SystemError("send an echo request to \(address)", code: EAFNOSUPPORT)

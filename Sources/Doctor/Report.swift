@@ -9,7 +9,7 @@ public struct Report: Sendable {
 
     public var side: Side
     public var findings: [Finding]
-    /// Parts that could not be examined, with the reasons. They are no faults.
+    /// Parts that could not be examined, with the reasons. They are not faults.
     public var unchecked: [String]
 
     public var isHealthy: Bool { findings.isEmpty }
@@ -18,7 +18,7 @@ public struct Report: Sendable {
 extension [Report] {
     public var areHealthy: Bool { allSatisfy(\.isHealthy) }
 
-    /// The report as text.
+    /// Returns the reports as text.
     public func text() -> String {
         var lines: [String] = []
         for report in self {
@@ -34,7 +34,7 @@ extension [Report] {
         return lines.joined(separator: "\n")
     }
 
-    /// Returns the report as JSON in UTF-8 with sorted keys.
+    /// Returns the reports as JSON in UTF-8 with sorted keys. `repaired` has the repairs that were made.
     public func json(repaired: [String]) throws -> String {
         let contents = Encoded(
             healthy: areHealthy, sides: map(\.side),
@@ -72,7 +72,7 @@ final class Unchecked {
 
     func add(_ reason: String) { reasons.append(reason) }
 
-    /// Examines one part. An error is collected, so that the other parts are still examined.
+    /// Examines one part. An error is collected, so that the other parts are still examined, and the result is nil.
     @discardableResult
     func examine<Value>(_ subject: String, _ body: () throws -> Value) -> Value? {
         do { return try body() } catch {

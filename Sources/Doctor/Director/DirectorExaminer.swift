@@ -4,19 +4,20 @@ import Glibc
 public import HostState
 import Netlink
 
-/// The examination of a director, which gathers the facts for its diagnosis. It reads and sends probes, and changes nothing.
+/// The examination of a director, which gathers the facts for its diagnosis. It reads the machine's state and sends
+/// probes, and changes nothing.
 public struct DirectorExaminer {
-    /// The state of the director according to the daemon, or to its maps.
+    /// The state of the director according to the daemon, or else to the maps of the data plane.
     public struct Claim: Sendable {
         public var isDaemonRunning: Bool
         public var interfaces: [String]
         public var vips: [IPAddress]
-        /// The real servers behind the tunnel. `downReason` is nil for one that is up.
+        /// The real servers behind the tunnel. `downReason` is nil for a server that is up.
         public var servers: [(address: IPAddress, downReason: String?)]
         public var strays: [DirectorFacts.Stray]
         /// The priority of the tc programs that count stray packets.
         public var strayPriority: UInt32
-        /// The changes in its journal. Nil: the journal cannot be read.
+        /// The changes in the director's journal. Nil: the journal cannot be read.
         public var changes: [Change]?
 
         public init(
@@ -126,8 +127,8 @@ public struct DirectorExaminer {
         interface.find(among: links)?.name ?? interface.name
     }
 
-    /// Returns the interfaces where answers to checks come in: ipvsd0 and the interfaces of the VIPs and of the routes to real
-    /// servers. A missing program on another interface is no fault.
+    /// Returns the interfaces where answers to checks come in: ipvsd0 and the interfaces of the VIPs and of the routes
+    /// to real servers. A missing program on another interface is not a fault.
     private static func interfacesOfAnswers(
         _ claim: Claim, _ changes: [Change], _ links: [Link], _ servers: [DirectorFacts.Server]
     ) -> Set<String> {
@@ -192,7 +193,7 @@ public struct DirectorExaminer {
             vrf: links.first { $0.index == link.master && $0.kind == "vrf" }?.name)
     }
 
-    /// Returns the features that are on, such as "lro of eth0".
+    /// Returns the features of the link that are on, such as "lro of eth0".
     private func features(_ features: [(String, String)], of link: Link) throws -> [String] {
         try features.filter { try Offload.isOn($0.0, of: link.name) == true }.map { "\($0.1) of \(link.name)" }
     }
@@ -227,7 +228,7 @@ public struct DirectorExaminer {
             || claim.changes?.contains { if case .address(_, vip, _, _) = $0 { true } else { false } } ?? false
     }
 
-    /// Returns the MAC addresses of the real servers on the link, from the neighbour tables.
+    /// Returns the MAC addresses of the real servers that need no gateway, from the neighbour tables.
     private func macs(
         of servers: [DirectorFacts.Server], _ links: [Link], _ socket: RouteSocket, _ unchecked: Unchecked
     ) -> Set<MACAddress> {

@@ -5,16 +5,16 @@ import Netlink
 public struct DirectorFacts: Sendable {
     public struct Interface: Sendable {
         public var name: String
-        /// IFLA_INFO_KIND. Nil: hardware.
+        /// The kind of device (IFLA_INFO_KIND). Nil: hardware.
         public var kind: String?
         public var mtu: UInt32
-        /// "native" or "generic". Nil: there is no program.
+        /// The mode of the XDP program, "native" or "generic". Nil: there is no program.
         public var mode: String?
         /// The features that merge frames and are on, such as "lro of eth0".
         public var merging: [String]
-        /// The same for the devices below.
+        /// The same features of the devices that the interface consists of, such as the ports of a bond.
         public var mergingBelow: [String]
-        /// The VRF of the interface.
+        /// The VRF that the interface is part of. Nil: it is in none.
         public var vrf: String?
 
         public init(
@@ -35,12 +35,14 @@ public struct DirectorFacts: Sendable {
         public var address: IPAddress
         /// The director's reason why the real server is down. Nil: it is up.
         public var downReason: String?
-        /// The source address of tunnelled packets to it. Nil: there are none, or the source is not known.
+        /// The source address of tunnelled packets to the real server. Nil: there are no such packets, or the source is
+        /// not known.
         public var source: IPAddress?
         /// The gateway, or the real server itself.
         public var nextHop: IPAddress?
         /// The outgoing interface. Nil: there is no route.
         public var interface: String?
+        /// Whether frames can be sent to the next hop.
         public var isResolved: Bool
         /// Whether the route could be read.
         public var isWayKnown: Bool
@@ -60,7 +62,8 @@ public struct DirectorFacts: Sendable {
         }
     }
 
-    /// The check path: ipvsd0 and its peer ipvsd1. Checks enter the tunnel there, and packets are fragmented.
+    /// The check path: ipvsd0 and its peer ipvsd1. Checks enter the tunnel there, and packets that are too big for the
+    /// tunnel are fragmented there.
     public struct CheckPath: Sendable {
         /// Whether the journal names programs of checks. False: no real server is checked.
         public var carriesChecks = true
@@ -68,7 +71,7 @@ public struct DirectorFacts: Sendable {
         public var devices: [String] = []
         /// Other faults of the check path, such as "no egress program is on ipvsd0".
         public var missing: [String] = []
-        /// The larger of all's and ipvsd0's rp_filter, which is in force.
+        /// The rp_filter that is in force on ipvsd0: the larger of the values of "all" and ipvsd0.
         public var reversePathFilter = 2
         public var acceptsLocal = true
         public var forwards = true
@@ -80,7 +83,7 @@ public struct DirectorFacts: Sendable {
         public var interface: String
         public var vip: IPAddress
         public var packets: UInt64
-        /// The time of the last packet.
+        /// The time of the last packet, as text.
         public var last: String
 
         public init(interface: String, vip: IPAddress, packets: UInt64, last: String) {
@@ -93,20 +96,21 @@ public struct DirectorFacts: Sendable {
 
     public var interfaces: [Interface] = []
     public var servers: [Server] = []
-    /// Other hosts that answer ARP for a VIP, by interface. Where this director does not have the VIP, a single answer is left
-    /// out, as the director stands by or announces the VIP otherwise.
+    /// Other hosts that answer ARP for a VIP, by interface. If this director does not have the VIP, a single answer is
+    /// left out unless it is a real server's. It may come from another director, which is active.
     public var vipOwners: [(vip: IPAddress, interface: String, macs: [MACAddress])] = []
     /// VIPs that the director had put on an interface, and that no interface has.
     public var missingVIPs: [(vip: IPAddress, interface: String)] = []
     /// Recent packets for a VIP that came in by an interface without the packet program.
     public var strays: [Stray] = []
-    /// Interfaces that answer ARP for the VIPs, and have neither the packet program nor the tc program for stray packets.
+    /// Interfaces that answer ARP for the VIPs, and have neither the packet program nor the tc program for stray
+    /// packets.
     public var unwatchedInterfaces: [String] = []
     public var checkPath = CheckPath()
     public var vips: [IPAddress] = []
     public var firewalls: [Firewall] = []
     public var isDaemonRunning = true
-    /// net.core.bpf_jit_enable. Nil: this network namespace does not have it.
+    /// The value of net.core.bpf_jit_enable. Nil: this network namespace does not have the parameter.
     public var jit: Int?
     public var hasBPFFilesystem = true
     /// RLIMIT_MEMLOCK in bytes. Nil: there is no limit.
@@ -115,7 +119,7 @@ public struct DirectorFacts: Sendable {
     public var kernel: (major: Int, minor: Int) = (6, 1)
     /// The capabilities that loading and attaching need, and that this process lacks. Empty for root.
     public var missingCapabilities: [String] = []
-    /// The value of kernel.unprivileged_bpf_disabled.
+    /// The value of kernel.unprivileged_bpf_disabled. Nil: the kernel does not have the parameter.
     public var unprivilegedDisabled: Int?
 
     public init() {}

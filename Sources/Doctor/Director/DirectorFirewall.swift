@@ -1,7 +1,7 @@
 import Addresses
 
-/// The faults of the director's own packet filter. It sees only packets that the kernel forwards or delivers. XDP takes
-/// all others before.
+/// The faults of the director's own packet filter. The filter sees only packets that the kernel forwards or delivers.
+/// XDP takes all other packets before.
 extension DirectorFacts {
     private static let device = "ipvsd0"
 
@@ -11,7 +11,8 @@ extension DirectorFacts {
         return Array(dropped + checks)
     }
 
-    /// Returns the fault of encapsulated packets that are too long. They come in on ipvsd0 and are forwarded in fragments.
+    /// Returns the fault of a filter that drops encapsulated packets that are too long. Such packets come in on ipvsd0,
+    /// and the kernel forwards them in fragments.
     private func fragmentFinding(_ firewall: Firewall) -> Finding? {
         for server in servers {
             let packet = Firewall.Packet(

@@ -1,8 +1,8 @@
 public import Addresses
 import HostState
 
-/// The rules of a packet filter, as far as one packet's fate depends on them. A match that is not understood is unknown: it
-/// neither drops nor accepts for certain. The doctor names only certain drops.
+/// The rules of a packet filter, as far as one packet's fate depends on them. A match that is not understood is
+/// unknown: it neither drops nor accepts for certain. The doctor names only certain drops.
 public struct Firewall: Sendable {
     public enum Hook: String, Sendable { case prerouting, input, forward, output, postrouting, ingress, egress }
 
@@ -50,7 +50,7 @@ public struct Firewall: Sendable {
         public var transport: UInt8?
     }
 
-    /// A packet. A nil value is not known, or any.
+    /// A packet. A nil value is unknown, or stands for any value.
     public struct Packet: Sendable {
         public var protocolNumber: UInt8
         public var input: String?
@@ -63,7 +63,7 @@ public struct Firewall: Sendable {
         public var state: String
     }
 
-    /// The chains by the names of table and chain.
+    /// The chains by their keys, which consist of the names of table and chain, such as "inet filter/input".
     public var chains: [String: Chain]
     /// The keys of the base chains in their order.
     public var baseChains: [String]
@@ -73,7 +73,7 @@ public struct Firewall: Sendable {
         baseChains = chains.filter { $0.chain.hook != nil }.map(\.key)
     }
 
-    /// Returns the rule or policy that certainly drops the packet at one of those hooks. Nil: there is none.
+    /// Returns the rule or policy that certainly drops the packet at one of these hooks. Nil: there is none.
     public func drop(of packet: Packet, at hooks: [Hook]) -> Drop? {
         for key in baseChains {
             guard let chain = chains[key], let hook = chain.hook, hooks.contains(hook) else { continue }
@@ -118,7 +118,8 @@ public struct Firewall: Sendable {
         }
     }
 
-    /// Returns a rule of a nat chain at prerouting that may give the packet another destination. Nil: certainly none does.
+    /// Returns a rule of a nat chain at prerouting that may give the packet another destination. Nil: certainly none
+    /// does.
     public func translation(of packet: Packet) -> String? {
         baseChains.lazy.filter { chains[$0]?.hook == .prerouting && chains[$0]?.isNAT == true }
             .compactMap { translation(of: packet, in: $0, depth: 0) }.first
@@ -148,8 +149,8 @@ public struct Firewall: Sendable {
     /// The kernel's limit of nested jumps.
     private static let maximumDepth = 16
 
-    /// Returns the outcome of a chain. Nil: the packet reaches its end. `isSure` becomes false at a rule that may match
-    /// and would accept.
+    /// Returns the outcome of a chain. Nil: the packet reaches its end. `isSure` becomes false at a rule that may
+    /// match, and would then not drop the packet at once.
     private func verdict(of packet: Packet, in key: String, depth: Int, _ isSure: inout Bool) -> Outcome? {
         guard depth <= Self.maximumDepth, let chain = chains[key] else { return nil }
         for rule in chain.rules {
@@ -172,7 +173,7 @@ public struct Firewall: Sendable {
 }
 
 extension Firewall.Rule {
-    /// Whether the rule matches. Nil: this is not certain.
+    /// Whether the rule matches the packet. Nil: this is not certain.
     func matches(_ packet: Firewall.Packet) -> Bool? {
         var isSure = true
         for match in matches {
@@ -206,7 +207,8 @@ extension Firewall.Match {
         return holds.map { $0 != isNegated }
     }
 
-    /// A name ends in `*` (nft) or `+` (iptables) for all that begin so.
+    /// Whether a pattern matches the name. Nil: the name is unknown. A pattern that ends in `*` (nft) or `+` (iptables)
+    /// matches all names that begin so.
     private static func name(_ name: String?, isIn patterns: Set<String>) -> Bool? {
         guard let name else { return nil }
         return patterns.contains { pattern in
@@ -216,7 +218,7 @@ extension Firewall.Match {
 }
 
 extension Firewall {
-    /// The protocol numbers of the names in rules (/etc/protocols).
+    /// Returns the number of a protocol that a rule gives by name (/etc/protocols) or number. Nil: the name is unknown.
     static func protocolNumber(_ name: String) -> UInt8? {
         switch name.lowercased() {
         case "ipencap", "ipip", "ipv4": 4
@@ -234,7 +236,8 @@ extension Firewall {
         }
     }
 
-    /// Numbers of ICMP types that rules call by name (nft and iptables).
+    /// Returns the number of an ICMP type that a rule gives by name (nft and iptables) or number. Nil: the name is
+    /// unknown.
     static func icmpType(_ name: String) -> UInt8? {
         switch name.lowercased() {
         case "echo-reply", "pong": 0
@@ -252,7 +255,8 @@ extension Firewall {
 }
 
 extension Firewall {
-    /// Returns the packet filters of this network namespace. `unchecked` gets the ones that cannot be read.
+    /// Returns the packet filters of this network namespace. `unchecked` gets the reasons for filters that cannot be
+    /// read.
     static func present(_ unchecked: Unchecked) -> [Firewall] {
         var firewalls: [Firewall] = []
         var isRead = false

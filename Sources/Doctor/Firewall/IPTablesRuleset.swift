@@ -79,7 +79,7 @@ extension Firewall {
                 let target = value()
                 rule.verdict = verdict(target, table: table)
                 rule.translates = ["DNAT", "REDIRECT"].contains(target)
-                // The rest are options of the target.
+                // The other words are options of the target.
                 rest = []
             case "-g", "--goto":
                 rule.verdict = .goto("iptables \(table)/\(value())")

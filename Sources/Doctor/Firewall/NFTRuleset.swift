@@ -3,7 +3,7 @@ import HostState
 
 /// The ruleset of nftables in JSON (libnftables-json(5)).
 extension Firewall {
-    /// Reads the output of `nft -j list ruleset`. Nil: the text is no ruleset.
+    /// Reads the output of `nft -j list ruleset`. Nil: the text is not a ruleset.
     public init?(nft text: String) {
         guard let entries = JSON(text)?["nftables"]?.array else { return nil }
         var chains: [(key: String, chain: Chain)] = []
@@ -37,7 +37,7 @@ extension Firewall {
         return "\(family) \(table)/\(chain)"
     }
 
-    /// Reads a rule. A verdict map gives several rules.
+    /// Reads a rule. A rule with a verdict map becomes several rules.
     private static func rules(_ statements: [JSON], table: String) -> [Rule] {
         var matches: [Match] = []
         var rules: [Rule] = []
@@ -146,7 +146,7 @@ extension Firewall {
         value.number.flatMap { UInt8(exactly: $0) } ?? value.string.flatMap(icmpType)
     }
 
-    /// Returns the protocol of a match on a header field.
+    /// Returns the protocol whose header a match needs. Nil: the match needs none.
     private static func transport(_ left: JSON) -> UInt8? {
         guard let name = left["payload"]?["protocol"]?.string, !["ip", "ip6", "th", "ether"].contains(name) else {
             return nil
@@ -154,7 +154,7 @@ extension Firewall {
         return protocolNumber(name)
     }
 
-    /// Returns the values. Nil: one of them is nil, so that the set is not wholly known.
+    /// Returns the values. Nil: one of the values is nil, so that the set is not wholly known.
     private static func all<Value>(_ values: [Value?]) -> [Value]? {
         let known = values.compactMap(\.self)
         return known.count == values.count ? known : nil

@@ -67,8 +67,8 @@ extension RealServerFacts {
 
 /// The faults of ARP for the VIPs.
 extension RealServerFacts {
-    /// The values of arp_ignore by which the host does not answer for the VIPs. 1: it answers only on the interface with the
-    /// address. 2: it answers only to its subnet besides. 8: it never answers.
+    /// The values of arp_ignore by which the host does not answer for the VIPs. 1: it answers only on the interface
+    /// with the address. 2: the sender must also be in the address's subnet. 8: it never answers.
     private static let silent: Set<Int> = [1, 2, 8]
 
     func arpFindings() -> [Finding] {
@@ -99,7 +99,7 @@ extension RealServerFacts {
     }
 
     private func keys(of name: String, _ link: Link, to value: Int) -> [String] {
-        // The interface's own value is set only where it is larger than the new one of all.
+        // The interface's own value is set only where it is larger than the new value of "all".
         let isAbove = sysctls["\(link.name)/\(name)"] ?? 0 > value
         return ["all"] + (isAbove ? [link.name] : [])
     }
@@ -112,7 +112,7 @@ extension RealServerFacts {
         keys(of: name, link, to: Int(value) ?? 0).map { .setSysctl("net/ipv4/conf/\($0)/\(name)", to: value) }
     }
 
-    /// Whether the named director may stand by for another one, which has the VIP.
+    /// Whether the named director may stand by for another director, which has the VIP.
     var mayHaveActiveDirector: Bool {
         !directorMACs.isEmpty && vipOwners.contains { $0.macs.count == 1 && !directorMACs.contains($0.macs[0]) }
     }
@@ -124,7 +124,7 @@ extension RealServerFacts {
         let foreign = owners.macs.filter { !directorMACs.contains($0) }
         // Without a named director, a single answer counts as the director's.
         guard directorMACs.isEmpty ? owners.macs.count > 1 : !foreign.isEmpty else { return nil }
-        // It is the active director of a pair whose other one was named.
+        // The answer is from the active director of a pair, of which the other director was named.
         if owners.macs.count == 1, tunnellers.contains(foreign[0]) || Self.isVirtualRouter(foreign[0]) { return nil }
         let list = foreign.map { "\($0)" }.joined(separator: ", ")
         let director = director.map { directorMACs.isEmpty ? "" : ", and \($0) is not there" } ?? ""

@@ -16,8 +16,8 @@ extension RealServerFacts {
         }
     }
 
-    /// Returns a rule that may give clients' packets for the VIP another destination, as container engines publish ports. With
-    /// `port` nil the rule may be of any port.
+    /// Returns a rule that may give clients' packets for the VIP another destination, as container engines do to
+    /// publish ports. With `port` nil, the rule may be for any port.
     func translation(to vip: IPAddress, port: UInt16?) -> String? {
         for firewall in firewalls {
             for number in [Self.tcp, Self.udp] {
@@ -86,7 +86,7 @@ extension RealServerFacts {
         var packet: Firewall.Packet
     }
 
-    /// The protocols of the service, which are the ones of the sockets at its port.
+    /// The protocols of the service, which are those of the sockets at its port. Without such a socket, TCP.
     private var protocols: Set<UInt8> {
         let sockets = sockets.filter { port != nil && $0.port == port }
         return sockets.isEmpty ? [Self.tcp] : Set(sockets.map { $0.isUDP ? Self.udp : Self.tcp })
@@ -97,7 +97,8 @@ extension RealServerFacts {
 
     private func arrivals(of vip: IPAddress, _ firewall: Firewall) -> [Finding] {
         ([Self.device] + competingTunnels.map(\.name)).flatMap { device in
-            // A packet with another destination is forwarded. The rules for it depend on the destination.
+            // A packet that a rule gives another destination is forwarded. The rules that decide on it depend on that
+            // destination.
             let isTranslated = translation(to: vip, port: port) != nil
             return arrivingClasses(at: vip, on: device, isTranslated: isTranslated).compactMap { entry -> Finding? in
                 let isForwarded = isTranslated && entry.fault == .firewallVIP

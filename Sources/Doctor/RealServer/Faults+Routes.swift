@@ -20,7 +20,7 @@ extension RealServerFacts {
     func forwardingFindings() -> [Finding] {
         guard let tunnel else { return [] }
         guard sysctls["\(tunnel.name)/forwarding"] ?? 0 != 0 else { return missingForwardingFindings() }
-        // Other packets go that way: published ports, or a tunnel to other hosts' networks.
+        // Other packets need the forwarding: those of published ports, or of a tunnel to other hosts' networks.
         if isForwardingUsed(by: tunnel) { return [] }
         return [
             Finding(
@@ -35,13 +35,13 @@ extension RealServerFacts {
         let ours = Set(vips + ownVIPs)
         return addresses.contains { $0.interface == tunnel.index && !ours.contains($0.address) }
             || routes.contains { route in
-                // RTPROT_KERNEL (2) is of the routes that come with addresses.
+                // The routes that come with addresses have RTPROT_KERNEL (2).
                 route.type == RouteType.unicast && route.table != RouteTable.local && route.protocolID != 2
                     && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
             } || ours.contains { translation(to: $0, port: nil) != nil }
     }
 
-    /// Returns the fault of a service whose packets get another destination. They need forwarding.
+    /// Returns the fault of a service whose packets get another destination, for which forwarding has to be on.
     private func missingForwardingFindings() -> [Finding] {
         guard let port else { return [] }
         return vips.compactMap { vip in
@@ -107,7 +107,7 @@ extension RealServerFacts {
         return interfaces.allSatisfy { segmentPrograms[$0]?.contains(vip) ?? false }
     }
 
-    /// Returns the MTU of a route. Nil: it is not by Ethernet.
+    /// Returns the MTU of a route, in bytes. Nil: the route does not use Ethernet, or the MTU is below 61.
     private func mtu(of route: Route) -> UInt32? {
         let interfaces = [route.interface].compactMap(\.self) + route.nextHops.map(\.interface)
         let mtus = interfaces.compactMap { index in lan.first { $0.index == index }?.mtu }
@@ -153,7 +153,8 @@ extension RealServerFacts {
         return []
     }
 
-    /// Returns the faults of a reverse-path filter that drops the director's packets, as the way back is another interface.
+    /// Returns the faults of a reverse-path filter that drops the director's packets, as the way back leads out of
+    /// another interface.
     func outerSourceFindings() -> [Finding] {
         guard let director else { return [] }
         var findings: [Finding] = []

@@ -1,8 +1,9 @@
 public import Addresses
 
-/// A socket that clients can reach: a listening one of TCP, or a bound one of UDP (proc_pid_net(5)).
+/// A socket that clients can reach: a listening socket of TCP, or a bound socket of UDP (proc_pid_net(5)).
 public struct ListeningSocket: Sendable, Hashable {
-    /// The local address. Nil: the wildcard address. That of IPv6 takes IPv4 as well, unless IPV6_V6ONLY is set.
+    /// The local address. Nil: the wildcard address. The wildcard address of IPv6 counts as well, as it takes IPv4
+    /// unless IPV6_V6ONLY is set.
     public var address: IPAddress?
     public var port: UInt16
     public var isUDP: Bool
@@ -17,7 +18,7 @@ public struct ListeningSocket: Sendable, Hashable {
     static func parse(_ text: String, isUDP: Bool) -> [ListeningSocket] {
         text.split(separator: "\n").dropFirst().compactMap { line in
             let words = line.split(separator: " ")
-            // TCP_LISTEN, or TCP_CLOSE, the state of a UDP socket without a peer.
+            // The state is TCP_LISTEN, or TCP_CLOSE for a UDP socket without a peer.
             guard words.count > 3, words[3] == (isUDP ? "07" : "0A") else { return nil }
             let parts = words[1].split(separator: ":")
             guard parts.count == 2, let port = UInt16(parts[1], radix: 16) else { return nil }

@@ -9,7 +9,8 @@ extension RealServerFacts {
             interfaceFindings() + tunnelFindings() + secondTunnelFindings() + addressFindings() + filterFindings()
             + arpFindings() + firewallFindings() + directorFindings() + outerSourceFindings() + returnFindings()
             + echoFindings() + segmentFindings() + serviceFindings() + forwardingFindings()
-        // The rules of iptables-nft are in the list of nft as well.
+        // The rules of iptables-nft are in the list of nft as well. So each fault of the firewall is reported only
+        // once.
         var seen: Set<String> = []
         return all.filter { finding in
             let isFirewall = [.firewallTunnel, .firewallInvalid, .firewallVIP, .icmpDropped].contains(finding.fault)
@@ -57,7 +58,8 @@ extension RealServerFacts {
         return findings
     }
 
-    /// Whether tunnelled packets come in on the interface, by the route to the director, or else by realserver-setup.
+    /// Whether tunnelled packets come in on the interface, according to the route to the director, or else to
+    /// realserver-setup.
     private func isIngress(_ link: Link) -> Bool {
         if let near = director.flatMap(interface(toward:)) { return near.index == link.index }
         if let wayToDirector, lan.contains(where: { $0.index == wayToDirector.interface }) {
@@ -66,12 +68,12 @@ extension RealServerFacts {
         return ingress.isEmpty || ingress.contains(link.name)
     }
 
-    /// Other tunnels that get the director's packets. The kernel delivers to the tunnel with the most specific ends, and tunl0
-    /// is the least specific one.
+    /// The other tunnels that get the director's packets. The kernel delivers to the tunnel with the most specific
+    /// ends, and the ends of tunl0 are the least specific.
     var competingTunnels: [Tunnel] { tunnels.filter { $0.isUp && $0.name != Self.device && competes($0) } }
 
-    /// Returns the faults of other tunnels. The VIP is local for packets of any tunnel. So another one is a fault only where
-    /// its reverse-path filter drops them.
+    /// Returns the faults of other tunnels. The VIP is local for packets of any tunnel. So another tunnel is a fault
+    /// only if its reverse-path filter drops the packets.
     func secondTunnelFindings() -> [Finding] {
         competingTunnels.filter { larger("rp_filter", of: $0.name) == 1 }.map { other in
             Finding(

@@ -4,8 +4,8 @@ import Netlink
 public import RealServerSetup
 import SystemCalls
 
-/// The examination of a real server, which gathers the facts for its diagnosis. It reads and sends probes, and changes
-/// nothing.
+/// The examination of a real server, which gathers the facts for its diagnosis. It reads the machine's state and sends
+/// probes, and changes nothing.
 public struct RealServerExaminer {
     public var vips: [IPAddress]
     /// All VIPs of realserver-setup, see `RealServerSetup.knownVIPs`.
@@ -67,7 +67,7 @@ public struct RealServerExaminer {
             let handles = unchecked.examine("the programs that lower the MSS on \(link.name)") {
                 try socket.filters(interface: link.index, ingress: false).map(\.handle)
             }
-            // Where the filters cannot be read, the programs may be there.
+            // If the filters cannot be read, the programs count as present.
             facts.segmentPrograms[link.name] = handles.map { Set($0.map { .v4(IPv4Address($0)) }) } ?? Set(vips)
         }
         if let tunnel = facts.tunnel {
@@ -167,7 +167,7 @@ public struct RealServerExaminer {
 extension Networkd {
     private static let directories = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"]
 
-    /// Returns the configuration of this host. Of files with the same name, the one in the first directory is used.
+    /// Returns the configuration of this host. Of files with the same name, the file in the first directory counts.
     static func present() -> Networkd {
         Networkd(
             isRunning: File.exists("/run/systemd/netif/state"), networks: files("network", suffix: ".network"))

@@ -4,17 +4,20 @@ public import RealServerSetup
 
 /// The facts of a real server's diagnosis.
 public struct RealServerFacts: Sendable {
+    /// The VIPs that the diagnosis is about.
     public var vips: [IPAddress] = []
-    /// All VIPs of realserver-setup.
+    /// All VIPs that realserver-setup has set up, also the ones that are not in `vips`.
     public var ownVIPs: [IPAddress] = []
     /// The director that the operator named. Nil: none was named.
     public var director: IPAddress?
+    /// The network of the outer sources of tunnelled packets. Nil: none was named.
     public var outerSources: IPPrefix?
+    /// The service's port. Nil: none was named.
     public var port: UInt16?
     /// Whether the MSS in answers is to be checked.
     public var wantsMSS = true
 
-    /// All links without a director's devices.
+    /// All links except for a director's own devices.
     public var links: [Link] = []
     public var addresses: [InterfaceAddress] = []
     /// The routes of all tables.
@@ -38,14 +41,15 @@ public struct RealServerFacts: Sendable {
 
     /// The hosts that answer ARP for each VIP, on the interface of its subnet.
     public var vipOwners: [VIPOwners] = []
+    /// The MAC addresses that answer ARP for the director.
     public var directorMACs: Set<MACAddress> = []
-    /// The hosts that send IPIP to this one, which are directors. They are watched for if an unknown host answers for a
-    /// VIP.
+    /// The hosts that send IPIP to this one, which are directors. The doctor watches for them if an unknown host
+    /// answers ARP for a VIP.
     public var tunnellers: Set<MACAddress> = []
-    /// Whether the director answers ARP or echo requests. Nil: it was not probed.
+    /// Whether the director answers ARP or echo requests. Nil: that is not known.
     public var directorAnswers: Bool?
-    /// The largest packet to the director by interface and route, and whether an echo request of that size is answered. Nil:
-    /// none was sent, or a small one is not answered.
+    /// The largest packet to the director by interface and route, and whether an echo request of that size is answered.
+    /// Nil: no such request was sent, as the director does not answer a small one.
     public var pathMTU: (size: Int, isAnswered: Bool)?
     /// The route to the director. Nil: there is none.
     public var wayToDirector: ResolvedRoute?
@@ -82,12 +86,12 @@ extension RealServerFacts {
 
     func name(_ interface: Int32) -> String { links.first { $0.index == interface }?.name ?? "interface \(interface)" }
 
-    /// Returns the larger one of all's and the interface's value, which is in force (IN_DEV_MAXCONF).
+    /// Returns the value that is in force: the larger of the values of "all" and the interface (IN_DEV_MAXCONF).
     func larger(_ name: String, of interface: String) -> Int {
         max(sysctls["all/\(name)"] ?? 0, sysctls["\(interface)/\(name)"] ?? 0)
     }
 
-    /// Returns the interface of the directly connected network of an address. Nil: there is none.
+    /// Returns the Ethernet interface of the directly connected network that has the address. Nil: there is none.
     func interface(toward address: IPAddress) -> Link? {
         let near = addresses.filter { entry in
             entry.prefixLength < 32 && entry.network.contains(address)
@@ -97,7 +101,7 @@ extension RealServerFacts {
 }
 
 extension InterfaceAddress {
-    /// The addresses of its subnet.
+    /// The addresses of the interface address's subnet.
     var network: ClosedRange<IPAddress> {
         Firewall.range(address, length: Int(prefixLength)) ?? address...address
     }
