@@ -23,7 +23,7 @@ public enum AddressText {
         return ServiceAddress(vip: vip, port: port, transport: transport)
     }
 
-    /// Parses the `A.B.C.D:PORT` of a packet's source. Any IPv4 address is accepted.
+    /// Parses a packet's source, `A.B.C.D:PORT`. Any IPv4 address is accepted.
     public static func source(
         _ text: some StringProtocol
     ) throws(InvalidValue) -> (address: IPAddress, port: UInt16) {
@@ -39,8 +39,8 @@ public enum AddressText {
         try WrittenServer(parsing: text).server()
     }
 
-    /// Returns the thresholds as `ipvsadm -x` and `-y` define them. An upper threshold of 0 is none. A lower threshold
-    /// of 0 is three quarters of the upper one.
+    /// Returns the thresholds that `ipvsadm -x UPPER -y LOWER` would set, or nil for an upper threshold of 0, which
+    /// means none. A lower threshold of 0 or nil means three quarters of the upper threshold.
     static func thresholds(upper: Int, lower: Int?) throws(InvalidValue) -> ConnectionThresholds? {
         if let lower, lower > upper {
             throw InvalidValue("the lower threshold, \(lower), is above the upper one", accepted: "0 to \(upper)")
@@ -65,7 +65,7 @@ public enum AddressText {
         return size
     }
 
-    /// Refuses a Maglev table that has no slot for each real server.
+    /// Refuses a Maglev table with fewer slots than real servers.
     static func maglevSize(_ size: Int, servers: Int) throws(InvalidValue) {
         guard size < servers else { return }
         throw InvalidValue(
@@ -73,7 +73,7 @@ public enum AddressText {
             accepted: "\(maglevSizes) that is not below \(servers); 100 times as much shares evenly")
     }
 
-    /// Parses an IPv4 address that a host can have. `accepted` is the form of the whole value, for errors.
+    /// Parses an IPv4 address that a host can have. `accepted` is the form of the whole value, which errors show.
     public static func address(
         _ text: some StringProtocol, accepted: String = "A.B.C.D"
     ) throws(InvalidValue) -> IPAddress {
@@ -92,7 +92,7 @@ public enum AddressText {
         return .v4(address)
     }
 
-    /// Parses any IPv4 address. An IPv6 address, also one in brackets, is refused by its family, as the data plane
+    /// Parses any IPv4 address. The error for an IPv6 address, also in brackets, names its family, as the data plane
     /// forwards IPv4 only.
     private static func ipv4(_ text: some StringProtocol, accepted: String) throws(InvalidValue) -> IPv4Address {
         let isBracketed = text.first == "[" && text.contains("]")
@@ -105,7 +105,8 @@ public enum AddressText {
         }
     }
 
-    /// Parses a packet's source: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`. Any IPv4 address is accepted.
+    /// Parses a client or a network of clients: `A.B.C.D`, `A.B.C.D:PORT` or `A.B.C.D/LENGTH`. Any IPv4 address is
+    /// accepted. The prefix of an address without a length has 32 bits. The port is nil if the text has none.
     public static func client(
         _ text: some StringProtocol
     ) throws(InvalidValue) -> (prefix: IPPrefix, port: UInt16?) {
@@ -123,7 +124,8 @@ public enum AddressText {
 
     static let outerSourcePrefixes = "A.B.C.D/LENGTH with a length from 8 to 24, as 172.16.0.0/16"
 
-    /// Parses the prefix of outer source addresses, `A.B.C.D/LENGTH`. Its 256 addresses or more make flows differ.
+    /// Parses the prefix of outer source addresses, `A.B.C.D/LENGTH`. The length is at most 24, as flows need 256
+    /// addresses or more to differ.
     static func outerSources(_ text: some StringProtocol) throws(InvalidValue) -> IPPrefix {
         let accepted = outerSourcePrefixes
         guard let slash = text.firstIndex(of: "/") else {
@@ -161,7 +163,8 @@ public enum AddressText {
         return length
     }
 
-    /// Parses decimal digits without sign or leading zeros.
+    /// Parses a number of up to nine decimal digits, without a sign or leading zeros. The number has to be in `range`,
+    /// and `problem` is the text of the error otherwise.
     package static func number(
         _ text: some StringProtocol, in range: ClosedRange<Int>, problem: String
     ) throws(InvalidValue) -> Int {
@@ -171,7 +174,8 @@ public enum AddressText {
         return number
     }
 
-    /// Returns the names of all values, for the end of an error.
+    /// Returns the names of all values of an enumeration, separated by commas. An error lists them as the accepted
+    /// values.
     static func choices<Choice: CaseIterable & RawRepresentable<String>>(of type: Choice.Type) -> String {
         type.allCases.map(\.rawValue).joined(separator: ", ")
     }
@@ -202,9 +206,10 @@ public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(address):\(port)" }
 }
 
-/// A file of addresses, one a line. `#` begins a comment.
+/// A text file with one address on each line. `#` begins a comment.
 public enum AddressFile {
-    /// Returns the addresses in the file's order, each once. Errors name the file by `name`, and list every bad line.
+    /// Returns the addresses in `text`, the file's content, in their order and without repetitions. Throws errors for
+    /// all bad lines, or one error if there is no address. Errors name the file by `name`.
     public static func addresses(_ text: String, name: String) throws(ConfigurationErrors) -> [IPAddress] {
         var addresses: [IPAddress] = []
         var errors: [ConfigurationError] = []

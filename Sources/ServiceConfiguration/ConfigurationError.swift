@@ -17,22 +17,22 @@ public struct ConfigurationError: Error, Hashable, CustomStringConvertible {
         self.init(place: place, problem: value.problem, accepted: value.accepted)
     }
 
-    /// The error in one line. Control characters in quoted values are escaped.
+    /// The error as a single line. Control characters in quoted values are escaped.
     public var description: String { "\(place): \(problem) (accepted: \(accepted))".onOneLine }
 }
 
-/// All errors of a configuration. One run shows them together.
+/// All errors of a configuration, which one run shows together.
 public struct ConfigurationErrors: Error, Equatable, CustomStringConvertible {
     /// The errors in the order of the flags or the file's lines. The list is never empty.
     public var errors: [ConfigurationError]
 
     public init(_ errors: [ConfigurationError]) { self.errors = errors }
 
-    /// The errors, one a line.
+    /// The errors, each on a line of its own.
     public var description: String { errors.map(\.description).joined(separator: "\n") }
 }
 
-/// The reason why a text is no value of its kind. A `ConfigurationError` also has the text's place.
+/// The reason why a text is not a valid value of an option. A `ConfigurationError` adds the text's place.
 public struct InvalidValue: Error, Hashable, CustomStringConvertible {
     public var problem: String
     public var accepted: String
@@ -45,7 +45,7 @@ public struct InvalidValue: Error, Hashable, CustomStringConvertible {
     public var description: String { "\(problem) (accepted: \(accepted))" }
 }
 
-/// The errors that were found so far. Reading goes on after each.
+/// The errors that were found so far. The reader of a configuration goes on after each of them.
 struct Findings {
     /// The test of the programs and files that the configuration names.
     let files: NamedFiles
@@ -57,7 +57,7 @@ struct Findings {
         errors.append(ConfigurationError(place: place, problem: problem, accepted: accepted))
     }
 
-    /// Returns the value of `body`. After an error it notes the error with its place, and returns nil.
+    /// Returns the value of `body`. If `body` throws, notes the error with `place` and returns nil.
     @discardableResult
     mutating func attempt<Value>(_ place: String, _ body: () throws(InvalidValue) -> Value) -> Value? {
         do {

@@ -2,7 +2,8 @@ internal import Addresses
 internal import LoadBalancing
 
 extension Findings {
-    /// Notes a VIP among the outer source addresses. Real servers have the VIP, and drop packets from it.
+    /// Notes an error if a VIP is in the prefix of outer source addresses. Real servers hold the VIP as an address of
+    /// their own, and drop packets that come from the VIP.
     mutating func validateOuterSources(of configuration: DirectorConfiguration, place: String) {
         guard let prefix = configuration.outerSources, let vip = configuration.vips.filter(prefix.contains).min() else {
             return
@@ -12,8 +13,8 @@ extension Findings {
             accepted: "a prefix without VIPs")
     }
 
-    /// Notes services, real servers and listeners that the packet program's tables cannot hold. No other refusal of a
-    /// start depends on the configuration alone.
+    /// Notes an error where the packet program's tables cannot hold the services, real servers or listeners. `place`
+    /// returns the beginning of an error about one service, or about all services for nil.
     mutating func validateSize(of configuration: DirectorConfiguration, place: (ConfiguredService?) -> String) {
         var servers = 0
         var listeners = 0

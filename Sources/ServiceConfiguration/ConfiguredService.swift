@@ -19,7 +19,7 @@ public struct ConfiguredService: Equatable, Sendable {
         self.notification = notification
     }
 
-    /// The first listener, which is the service's name.
+    /// The first listener, which names the service.
     public var address: ServiceAddress { forwarding.address }
 
     public var listeners: [ServiceAddress] { forwarding.listeners }
@@ -44,7 +44,7 @@ public struct NotificationScript: Hashable, Sendable {
         self.tellsAtStart = tellsAtStart
     }
 
-    /// Returns the path of a program, which has to be absolute.
+    /// Returns `text`, a program's path. Refuses a path that is not absolute or has a NUL.
     static func program(_ text: String) throws(InvalidValue) -> String {
         guard text.hasPrefix("/"), !text.utf8.contains(0) else {
             throw InvalidValue("no absolute path", accepted: "/path/of/a/program")

@@ -3,7 +3,8 @@ public enum DurationText {
     /// The range of time-outs and intervals.
     public static let accepted: ClosedRange<Duration> = .milliseconds(10) ... .seconds(3600)
 
-    /// The units with their milliseconds. The largest is first, as `format` takes the first unit that divides.
+    /// The units with their lengths in milliseconds. The largest unit is first, as `format` takes the first unit that
+    /// divides the duration.
     private static let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
 
     /// Parses a duration of whole milliseconds within `range`.
@@ -42,7 +43,7 @@ public enum DurationText {
         return "\(total / unit.1)\(unit.0)"
     }
 
-    /// Returns a range in words.
+    /// Returns a range in words, such as "10ms to 1h".
     static func text(of range: ClosedRange<Duration>) -> String {
         "\(format(range.lowerBound)) to \(format(range.upperBound))"
     }

@@ -10,7 +10,8 @@ public enum InterfaceName {
 
     private static func names(upTo length: Int) -> String { "1 to \(length) bytes without space, slash and colon" }
 
-    /// Refuses a text that is no interface's name. `isNew` means the name of a device that is to be made.
+    /// Refuses a text that cannot be an interface's name. `isNew` says that the device is still to be made, and has no
+    /// alternative name.
     public static func validate(_ name: String, isNew: Bool = false) throws(InvalidValue) {
         let maximumLength = isNew ? maximumLengthOfNew : maximumLength
         let problem: String? =

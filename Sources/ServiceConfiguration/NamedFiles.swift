@@ -1,14 +1,14 @@
 internal import Glibc
 
-/// The test of programs and files that a configuration names. Without it a missing file of the director's would take
-/// real servers down later.
+/// The test of programs and files that a configuration names. Without this test, a file that is missing on the director
+/// would later take real servers down.
 public struct NamedFiles: Sendable {
-    /// Returns the reason why a program cannot be executed, or nil.
+    /// Returns the reason why a program cannot be executed, or nil if it can.
     package var problemOfProgram: @Sendable (_ path: String) -> String?
-    /// Returns the reason why a file cannot be read, or nil.
+    /// Returns the reason why a file cannot be read, or nil if it can.
     var problemOfText: @Sendable (_ path: String) -> String?
 
-    /// No test: each program and file counts as good.
+    /// The absence of a test: each program and file counts as good.
     public static let unseen = NamedFiles(problemOfProgram: { _ in nil }, problemOfText: { _ in nil })
 
     /// The test of the machine's files, as root would see them.
@@ -47,6 +47,7 @@ public struct NamedFiles: Sendable {
         access(path, R_OK) == 0 || isForRootOnly(errno) ? nil : String(cString: strerror(errno))
     }
 
-    /// Whether only root can see the file. `ipvsd check` runs without privileges, and lets such a file pass.
+    /// Whether `code`, an `errno`, means that only root may see the file. `ipvsd check` also runs without privileges,
+    /// and lets such a file pass.
     private static func isForRootOnly(_ code: Int32) -> Bool { code == EACCES && geteuid() != 0 }
 }

@@ -28,7 +28,7 @@ public struct ServiceCheck: Hashable, Sendable {
     public subscript<Value>(dynamicMember path: KeyPath<CheckPace, Value>) -> Value { pace[keyPath: path] }
 }
 
-/// The one check of a service's real servers. The members of `pace` can be read directly.
+/// The check of a service without a list of checks. The members of `pace` can be read directly.
 @dynamicMemberLookup
 public struct CheckPolicy: Hashable, Sendable {
     public var kind: Kind
@@ -45,9 +45,10 @@ public struct CheckPolicy: Hashable, Sendable {
 extension CheckPolicy {
     /// The kind of a check. Flags and files write "auto", "tcp", "tcp:8080", "ping" or "none".
     public enum Kind: Hashable, Sendable, CustomStringConvertible {
-        /// A connect to a service's port. An any-port service gets an echo and connects to the ports that clients use.
+        /// A connect to each TCP port of the service, or an echo request if it has none. An any-port service gets an
+        /// echo request, and connects to the ports that clients use.
         case auto
-        /// A connect to this port. With nil it is the service's own.
+        /// A TCP connect to this port. Nil means the port of the service's first listener.
         case tcp(port: UInt16?)
         case ping
         case none
@@ -83,8 +84,8 @@ extension CheckPolicy {
 public struct CheckPace: Hashable, Sendable {
     /// The time from the start of one check of a real server to the start of the next.
     public var interval: Duration
-    /// The interval while a verdict is near: after a first failure of a real server that is up, or a first success of
-    /// one that is down.
+    /// The interval while a verdict is near: after a first failure of a real server that is up, or a first success of a
+    /// real server that is down.
     public var fastInterval: Duration
     /// The time that a check waits for its answer. It is at most `interval`.
     public var timeout: Duration
@@ -104,7 +105,7 @@ public struct CheckPace: Hashable, Sendable {
         self.fall = fall
     }
 
-    /// Returns the default faster interval in whole milliseconds, such as 300 ms for checks every second.
+    /// Returns the default fast interval in whole milliseconds: three tenths of the interval, and at least 10 ms.
     static func fastInterval(for interval: Duration) -> Duration {
         .milliseconds(max(10, DurationText.milliseconds(interval) * 3 / 10))
     }

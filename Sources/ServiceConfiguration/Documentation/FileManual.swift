@@ -70,7 +70,7 @@ public struct FileManual {
         ]
     }
 
-    /// Returns text that roff prints as it is.
+    /// Escapes the characters of the text that roff would interpret.
     private static func escaped(_ text: String) -> String {
         let escaped = text.replacing("\\", with: "\\e").replacing("--", with: "\\-\\-").replacing("…", with: "...")
         return escaped.hasPrefix(".") || escaped.hasPrefix("'") ? "\\&\(escaped)" : escaped

@@ -1,4 +1,4 @@
-/// The JSON Schema of the configuration file. With it editors complete keys and mark errors.
+/// The JSON Schema of the configuration file, by which editors complete keys and mark errors.
 public enum FileSchema {
     public static var text: String { document.text() + "\n" }
 
@@ -16,7 +16,7 @@ public enum FileSchema {
             ])
     }
 
-    /// Returns the name of a mapping's definition, which is the key of the mapping.
+    /// Returns the name of a section's definition, which is the key of the mapping that holds the section.
     private static func name(of section: FileSection) -> String {
         Options.all.first { $0.key?.holds == section }?.keyName ?? ""
     }
@@ -63,7 +63,7 @@ public enum FileSchema {
         ]
     }
 
-    /// Returns the schema of a key's values, with its help.
+    /// Returns the schema of the values of an option's key. The option's help is the description.
     private static func property(_ option: any DeclaredOption) -> JSONValue {
         var values = (option as? any ParsedOption).map { [$0.schema] } ?? []
         if option is FileTexts { values.append(["type": "object", "additionalProperties": .scalar]) }
@@ -81,7 +81,7 @@ public enum FileSchema {
 }
 
 extension JSONValue {
-    /// Returns the schema of one value or a list of values.
+    /// Returns the schema of either one value or a list of values. `value` is the schema of each value.
     fileprivate static func oneOrMore(_ value: JSONValue) -> JSONValue {
         ["anyOf": .array([value, ["type": "array", "items": value]])]
     }

@@ -2,7 +2,7 @@ internal import Addresses
 internal import HealthChecks
 internal import LoadBalancing
 
-/// Makes a check from its mapping in a configuration file.
+/// The maker of a check from the check's mapping in a configuration file.
 struct CheckMaker {
     let section: YAMLSection
     let type: CheckType
@@ -21,7 +21,7 @@ struct CheckMaker {
             return port(.tcp, &findings).map { .tls(TLSCheck(port: $0, options: options)) }
         case .http, .https:
             let tls = type == .https ? tlsOptions(&findings) : nil
-            // The check is also read without a port, so that all of its errors are noted.
+            // The other keys are read even without a port, so that all errors of the check are noted.
             let port = port(.tcp, &findings)
             let check = http(port: port ?? 0, tls: tls, &findings)
             return port.map { _ in .http(check) }
@@ -39,7 +39,8 @@ struct CheckMaker {
         }
     }
 
-    /// Returns the check's own port, or else the service's first port of the protocol.
+    /// Returns the check's own port, or else the service's first port of the protocol, or else `standard`. Returns nil
+    /// after an error.
     private func port(
         _ transport: TransportProtocol, standard: UInt16? = nil, _ findings: inout Findings
     ) -> UInt16? {
@@ -52,7 +53,8 @@ struct CheckMaker {
         return nil
     }
 
-    /// Returns the result of `body` for a required value, or nil after the error.
+    /// Returns the result of `body` for the text of a required option. Returns nil after noting that the option is
+    /// missing or has a bad value.
     private func required<Result>(
         _ option: DirectorOption<String>, _ findings: inout Findings,
         _ body: (String) throws(InvalidCheck) -> Result
@@ -160,7 +162,8 @@ struct CheckMaker {
         return port(.udp, &findings).map { UDPCheck(port: $0, payload: payload, reply: reply) }
     }
 
-    /// Returns bytes that are written as text or in hexadecimal.
+    /// Returns the bytes of whichever option is present: `text` has them as text, and `hexadecimal` as digits. Returns
+    /// nil if there is neither, and after an error.
     private func bytes(
         _ text: DirectorOption<String>, _ hexadecimal: DirectorOption<[UInt8]>, _ findings: inout Findings
     ) -> [UInt8]? {

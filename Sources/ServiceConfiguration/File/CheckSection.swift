@@ -4,7 +4,8 @@ internal import Yams
 
 /// The checks of a service in a configuration file.
 enum CheckSection {
-    /// Returns the one check or the list of checks, or nil after an error. `listeners` is nil if one of them is bad.
+    /// Returns the service's check or list of checks, or nil after an error. `listeners` is nil if one of the service's
+    /// listeners is bad.
     static func checks(
         _ section: YAMLSection, pace: CheckPaceReading, listeners: [ServiceAddress]?, _ findings: inout Findings
     ) -> ServiceChecks? {

@@ -2,12 +2,12 @@ internal import Glibc
 internal import LoadBalancing
 internal import Yams
 
-/// The configuration file, in YAML. Unlike flags it has checks of every type, and services that differ.
+/// The configuration file, in YAML. Unlike flags, the file can have checks of every type, and services that differ.
 public enum ConfigurationFile {
-    /// The largest size in bytes. 4,096 services need far less.
+    /// The largest size of a file in bytes. A file of 4,096 services is far smaller.
     private static let longest = 64 << 20
 
-    /// Reads a file, and tests the programs and files that it names.
+    /// Reads a file, or standard input for "-". Tests the programs and files that the configuration names.
     public static func read(_ path: String) throws(ConfigurationErrors) -> DirectorConfiguration {
         try parse(try text(of: path), file: path, files: .present)
     }
@@ -41,7 +41,7 @@ public enum ConfigurationFile {
         ConfigurationErrors([ConfigurationError(place: path, problem: problem, accepted: "a file of text")])
     }
 
-    /// Parses a file's text. Errors name the file by `file`. `files` tests the programs and files that it names.
+    /// Parses a file's text. Errors name the file by `file`. `files` tests the programs and files that the text names.
     public static func parse(
         _ text: String, file: String, files: NamedFiles = .unseen
     ) throws(ConfigurationErrors) -> DirectorConfiguration {
@@ -131,7 +131,7 @@ public enum ConfigurationFile {
         }
     }
 
-    /// Returns the errors by line, each once. Every service repeats the errors of the defaults.
+    /// Returns the errors by line, each once, as every service repeats the errors of the defaults.
     private static func sorted(_ errors: [ConfigurationError], file: String) -> [ConfigurationError] {
         func line(_ error: ConfigurationError) -> Int {
             Int(error.place.dropFirst(file.count + 1).prefix { $0 != ":" }) ?? 0

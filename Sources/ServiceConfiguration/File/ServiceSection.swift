@@ -9,7 +9,8 @@ struct ServiceSection {
     private let pace: CheckPaceReading
 
     init(_ own: YAMLSection, defaults: YAMLSection?, pace: CheckPaceReading?, _ findings: inout Findings) {
-        // The defaults that the service's own keys rule out. `CheckPaceReading` inherits the pace.
+        // The defaults that the service does not inherit here. Its own keys rule some of them out, and
+        // `CheckPaceReading` inherits the pace.
         var excluded: [any DeclaredOption] = [
             Options.checkInterval, Options.checkFastInterval, Options.checkTimeout, Options.rise, Options.fall,
         ]
@@ -30,7 +31,7 @@ struct ServiceSection {
         let addresses = listeners.compactMap { try? $0.value.get() }
         let service = section.service(
             listeners: addresses, areAllValid: areAllValid, apartFrom: vips, &findings)
-        // Everything is read, so that all errors are noted.
+        // Checks, notification and policy are read even after an error, so that all errors are noted.
         let checks = CheckSection.checks(section, pace: pace, listeners: areAllValid ? addresses : nil, &findings)
         let notification = section.notification(&findings)
         let policy = section.policy(of: service, apartFrom: vips, &findings)
@@ -41,10 +42,10 @@ struct ServiceSection {
         )
     }
 
-    /// Notes the places of the service's addresses.
+    /// Notes in `places` where the service's VIPs, real servers and sorry server are written.
     func note(_ places: inout WrittenPlaces, sorryServer: IPAddress?) {
         for item in listeners { if let vip = try? item.value.get().vip { places.note(vip: vip, item.place) } }
-        // The errors have been noted before.
+        // These findings are dropped, as `service(vips:_:)` has noted the same errors.
         var findings = Findings()
         for item in section.writtenServers(&findings) ?? [] {
             if let server = try? item.value.get().address { places.note(server: server, item.place) }
@@ -52,7 +53,7 @@ struct ServiceSection {
         if let sorryServer { places.note(server: sorryServer, section.place(of: Options.sorryServer)) }
     }
 
-    /// Notes errors in the defaults, also where no service inherits the value.
+    /// Notes errors in the defaults, even in values that no service inherits.
     static func validate(defaults: YAMLSection, _ findings: inout Findings) {
         defaults.noteBadValues(&findings)
         _ = defaults.thresholds(&findings)

@@ -6,12 +6,12 @@ struct YAMLSection {
     let file: String
     let place: String
     private let section: FileSection
-    /// The items by key. An item of an inner mapping has both keys, as in `timeouts.tcp`.
+    /// The items by key. The key of an item in an inner mapping has both names, as in `timeouts.tcp`.
     private var items: [String: YAMLItem] = [:]
     private var inherited: Set<String> = []
 
-    /// Reads a mapping with the keys of `section`, or of a check of the type. If the node is no mapping, it notes the
-    /// error and returns nil.
+    /// Reads a mapping that can have the keys of `section`, or, for a check, the keys of `type`. Notes an error for
+    /// each unknown key. If the node is not a mapping, notes the error and returns nil.
     init?(
         _ node: Node, _ section: FileSection, type: CheckType? = nil, place: String, file: String,
         _ findings: inout Findings
@@ -41,7 +41,7 @@ struct YAMLSection {
         }
     }
 
-    /// Adds the items of an inner mapping, or the single value in its place.
+    /// Adds the items of an inner mapping, or a value that stands in place of the mapping.
     private mutating func addMapping(
         _ item: YAMLItem, _ key: FileKey, _ holds: FileSection, _ findings: inout Findings
     ) {
@@ -75,7 +75,7 @@ struct YAMLSection {
 
     subscript(option: any DeclaredOption) -> YAMLItem? { items[path(of: option)] }
 
-    /// Returns the items of a list, or a single value as a list of one. Without the key it returns nil.
+    /// Returns the items of a list, or a single value as a list of one. Returns nil if the key is missing.
     func items(of option: any DeclaredOption) -> [YAMLItem]? { self[option]?.items }
 
     func mapping(_ option: FileMapping, _ findings: inout Findings) -> YAMLSection? {
@@ -100,7 +100,7 @@ struct YAMLSection {
         }
     }
 
-    /// Notes bad values, also of keys that no service inherits.
+    /// Notes errors in the values of all keys that cannot hold a mapping.
     func noteBadValues(_ findings: inout Findings) {
         for option in Options.options(of: section) where has(option) && option.key?.holds == nil {
             (option as? any ParsedOption)?.noteBadValues(in: self, &findings)
@@ -150,7 +150,7 @@ extension YAMLSection: OptionSource {
 
     func isInherited(_ option: any DeclaredOption) -> Bool { inherited.contains(path(of: option)) }
 
-    /// Returns the place of the first option that is present.
+    /// Returns the place of the first option that is present, or else the section's place.
     func place(of options: any DeclaredOption...) -> String {
         options.lazy.compactMap { self[$0]?.described }.first ?? place
     }

@@ -22,7 +22,8 @@ package enum YAMLText {
         return text
     }
 
-    /// Whether the text can stand below `|` unchanged. Each line has to end by a line feed, and none may be empty.
+    /// Whether the text can stand below `|` unchanged. It has to be of printable ASCII, and must not begin with a
+    /// space. Each line has to end with a line feed, and none may be empty.
     package static func isLiteral(_ text: String) -> Bool {
         text.utf8.allSatisfy { (0x20..<0x7F).contains($0) || $0 == 10 } && text.hasSuffix("\n") && text.first != " "
             && !text.hasPrefix("\n") && !text.contains("\n\n")
@@ -47,7 +48,8 @@ package enum YAMLText {
         return result + "\""
     }
 
-    /// Returns the text for a comment. "?" replaces line ends and all characters that YAML excludes.
+    /// Returns the text with "?" for each line end and each character that YAML excludes. A comment can hold the
+    /// result.
     package static func printable(_ text: String) -> String {
         String(
             String.UnicodeScalarView(
@@ -57,8 +59,8 @@ package enum YAMLText {
                 }))
     }
 
-    /// Returns the lines of a comment, each with `indent` before it. A line is longer than `width` only for one long
-    /// word.
+    /// Returns the text as lines of a comment, each with `indent` before it. A line is longer than `width` only if a
+    /// single word is too long.
     package static func comment(_ text: String, indent: String = "", width: Int = 110) -> [String] {
         var lines: [String] = []
         var line = "\(indent)#"

@@ -4,7 +4,7 @@ internal import LoadBalancing
 public struct Given<Value: Sendable>: GivenOption {
     let option: DirectorOption<Value>
     let text: String
-    /// The values of a list, each with its place. Other options have one item.
+    /// The values with their places. An option that is not a list has exactly one.
     let items: [SourceItem<Value>]
     private let hasEmptyItem: Bool
 
@@ -46,7 +46,7 @@ public struct Given<Value: Sendable>: GivenOption {
     }
 }
 
-/// A `Given` or `GivenPresence` without its value's type.
+/// A `Given` or a `GivenPresence`, for code that does not know the value's type.
 public protocol GivenOption: Sendable {
     var declaration: any DeclaredOption { get }
     /// The beginning of errors about the option.
@@ -59,7 +59,8 @@ public struct GivenPresence: GivenOption {
 
     public init(_ option: DirectorOption<Bool>) { self.option = option }
 
-    /// Makes the flag of this name, which has to be declared.
+    /// Makes the flag with this name. The name is without dashes, and has to be that of a declared flag without a
+    /// value.
     public init(flag name: String) {
         guard let option = Options.flags.first(where: { $0.flag?.name == name }) as? DirectorOption<Bool> else {
             preconditionFailure("no flag --\(name) without a value is declared")
@@ -118,7 +119,7 @@ public struct DirectorFlags: Sendable {
 extension DirectorFlags: OptionSource {
     static var listenerName: String { "service" }
 
-    /// Returns the option's last value.
+    /// Returns the option's value where the flag stands last, as a later flag replaces an earlier one.
     func item<Value>(of option: DirectorOption<Value>) -> SourceItem<Value>? {
         switch given[option.identity]?.last {
         case let typed as Given<Value>: typed.items.first

@@ -4,11 +4,11 @@ public struct DirectorOption<Value: Sendable>: DeclaredOption {
     public let key: FileKey?
     public let help: OptionHelp
     public let syntax: ValueSyntax<Value>
-    /// The default. It is nil if there is none, or if other values decide it.
+    /// The default value. It is nil if there is none, or if other options decide it.
     public let standard: Value?
     public let isList: Bool
 
-    /// Declares an option. `name` is the name of flag and key, unless these have names of their own.
+    /// Declares an option. `name` is the name of both flag and key, unless `flag` or `key` has a name of its own.
     init(
         _ name: String? = nil, flag: OptionFlag? = nil, key: String? = nil, in sections: [FileSection] = [],
         of types: [CheckType] = [], list: Bool = false, holds: FileSection? = nil, _ syntax: ValueSyntax<Value>,
@@ -29,7 +29,7 @@ public struct DirectorOption<Value: Sendable>: DeclaredOption {
     /// Returns the flag and the value's text as two words of a command line.
     public func arguments(_ value: Value) -> [String] { [flagName, syntax.format(value)] }
 
-    /// Returns the flag and the value as one text.
+    /// Returns the flag and the value's text, separated by a space.
     public func argument(_ value: Value) -> String { arguments(value).joined(separator: " ") }
 
     /// Returns the key and the value as a line of the file.
@@ -67,16 +67,16 @@ public protocol DeclaredOption: Sendable {
 }
 
 extension DeclaredOption {
-    /// The option's unique name: its key with the first section that has it, or its flag.
+    /// The option's unique name: the key with its first section and its types of checks, or else the flag.
     var identity: String { key.map { "\($0.sections.first.map { "\($0)" } ?? "").\($0.name).\($0.types)" } ?? flagName }
 
-    /// The flag with its dashes, or an empty text.
+    /// The flag with its dashes, or an empty text if the option has no flag.
     public var flagName: String { flag.map { "--\($0.name)" } ?? "" }
 
-    /// The flag's short name with its dash, or an empty text.
+    /// The flag's short name with its dash, or an empty text if there is none.
     public var shortFlagName: String { flag?.short.map { "-\($0)" } ?? "" }
 
-    /// The key, or an empty text.
+    /// The key, or an empty text if the option has no key.
     public var keyName: String { key?.name ?? "" }
 
     /// The flag's text in `--help`, with the default in ArgumentParser's manner.
@@ -91,11 +91,12 @@ extension DeclaredOption {
 /// The help texts of an option.
 public struct OptionHelp: Sendable, ExpressibleByStringLiteral, ExpressibleByStringInterpolation {
     var text: String
-    /// The key's meaning, where the flag means the opposite or has another form.
+    /// The help text of the key where the flag means the opposite or has another form. Nil means that `text` is for
+    /// both.
     var keyText: String?
-    /// The default, in words.
+    /// The default in words, or nil if there is none.
     var standard: String?
-    /// The option's name in ipvsadm or keepalived.
+    /// The option's name in ipvsadm, keepalived or IPVS, or nil.
     var term: String?
 
     init(_ text: String, key keyText: String? = nil, standard: String? = nil, term: String? = nil) {
@@ -107,7 +108,7 @@ public struct OptionHelp: Sendable, ExpressibleByStringLiteral, ExpressibleByStr
 
     public init(stringLiteral text: String) { self.init(text) }
 
-    /// The text about the key.
+    /// The help text of the key.
     var fileText: String { keyText ?? text }
 }
 
@@ -118,13 +119,13 @@ public struct OptionFlag: Sendable {
     public let short: Character?
     /// The placeholder of the value in help texts, or nil for a flag without a value.
     public let valueName: String?
-    /// Whether the flag repeats, and its value can be several, separated by commas.
+    /// Whether the flag may be repeated, and its value may be a list with commas.
     public let repeats: Bool
-    /// The value of a flag that is typed without one.
+    /// The option's value if a flag without a value is present. It is false for a flag such as `--no-address`.
     public let presence: Bool
     public let topic: OptionTopic
 
-    /// Makes a flag with a value. Without a name it has the key's.
+    /// Makes a flag that takes a value. An empty `name` means the option's name.
     static func value(
         _ topic: OptionTopic, _ valueName: String, name: String = "", short: Character? = nil, repeats: Bool = false
     ) -> OptionFlag {
@@ -132,7 +133,7 @@ public struct OptionFlag: Sendable {
             name: name, short: short, valueName: valueName, repeats: repeats, presence: true, topic: topic)
     }
 
-    /// Makes a flag without a value. `value` is its meaning.
+    /// Makes a flag without a value. `value` is the option's value if the flag is present.
     static func presence(_ topic: OptionTopic, _ name: String = "", means value: Bool = true) -> OptionFlag {
         OptionFlag(name: name, short: nil, valueName: nil, repeats: false, presence: value, topic: topic)
     }
@@ -161,9 +162,10 @@ public struct FileKey: Hashable, Sendable {
     let sections: [FileSection]
     /// The types of checks that have the key. If empty, all types have it.
     let types: [CheckType]
-    /// The keys of the value, if it can be a mapping, or nil.
+    /// The section whose keys the value has if it is a mapping, or nil if the value cannot be a mapping.
     var holds: FileSection?
-    /// The key of the inner mapping whose value can replace the whole mapping.
+    /// The inner key whose value may stand alone in place of the whole mapping, such as `timeout` of `persistence`, or
+    /// nil.
     var shorthand: String?
 }
 

@@ -1,4 +1,4 @@
-/// A value with its place.
+/// The value of an option in a source, or the error in it, with its place.
 struct SourceItem<Value> {
     /// The beginning of errors: a flag or a file's line and key, with the value's text.
     let place: String
@@ -9,27 +9,28 @@ extension SourceItem: Sendable where Value: Sendable {}
 
 /// A source of option values: the command line, or a mapping of the configuration file.
 protocol OptionSource {
-    /// The name of a listener in errors.
+    /// The noun for a listener in errors: "service" for flags, and "listener" for the file.
     static var listenerName: String { get }
 
-    /// Returns an option's value, or nil without one.
+    /// Returns an option's value, or nil if the source lacks the option.
     func item<Value>(of option: DirectorOption<Value>) -> SourceItem<Value>?
 
-    /// Returns a list option's values, or nil without any. It notes errors of the list itself.
+    /// Returns the values of an option that accepts a list, or nil if the source has none. Notes errors of the list
+    /// itself, such as an empty item.
     func list<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> [SourceItem<Value>]?
 
-    /// Returns the real servers with their own weights and thresholds, or nil without any.
+    /// Returns the real servers with their own weights and thresholds, or nil if the source has none.
     func writtenServers(_ findings: inout Findings) -> [SourceItem<WrittenServer>]?
 
     func has(_ option: any DeclaredOption) -> Bool
 
-    /// Whether the mapping around the option's key is present, in any form.
+    /// Whether the source has the mapping that can hold the option's key, as a mapping or in its short form.
     func hasMapping(around option: any DeclaredOption) -> Bool
 
-    /// Whether the value comes from the file's defaults.
+    /// Whether the option's value comes from the file's defaults.
     func isInherited(_ option: any DeclaredOption) -> Bool
 
-    /// Returns the beginning of errors about several options.
+    /// Returns the beginning of an error that concerns these options.
     func place(of options: any DeclaredOption...) -> String
 
     /// Returns the option's flag or key.
@@ -40,7 +41,8 @@ protocol OptionSource {
 }
 
 extension OptionSource {
-    /// Returns an option's value after `validate` has accepted it, or nil without one and after an error.
+    /// Returns an option's value that `validate` accepts. Returns nil if the source lacks the option, and after noting
+    /// an error.
     func value<Value>(
         of option: DirectorOption<Value>, _ findings: inout Findings,
         validate: (Value) throws(InvalidValue) -> Void = { _ in }
@@ -53,7 +55,8 @@ extension OptionSource {
         }
     }
 
-    /// Returns an option's value, or its default.
+    /// Returns an option's value, or the default if the source lacks the option or has a bad value. The option has to
+    /// have a default.
     func setting<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> Value {
         let value = value(of: option, &findings)
         guard let setting = value ?? option.standard else {
@@ -62,12 +65,12 @@ extension OptionSource {
         return setting
     }
 
-    /// Sets the values of `target` that the source has. Options with `isReadByHand` are left out.
+    /// Sets each value of `target` whose option the source has. Settings with `isReadByHand` are left out.
     func read<Target>(_ settings: [Setting<Target>], into target: inout Target, _ findings: inout Findings) {
         for setting in settings where !setting.isReadByHand { setting.read(self, &target, &findings) }
     }
 
-    /// Sets `setting` if the source has the option.
+    /// Sets `setting` if the source has a good value of the option.
     func read<Value>(_ option: DirectorOption<Value>, into setting: inout Value, _ findings: inout Findings) {
         if let value = value(of: option, &findings) { setting = value }
     }
@@ -76,7 +79,7 @@ extension OptionSource {
         if let value = value(of: option, &findings) { setting = value }
     }
 
-    /// Returns a list option's values without errors.
+    /// Returns the good values of an option that accepts a list, and notes errors in the others.
     func values<Value>(of option: DirectorOption<Value>, _ findings: inout Findings) -> [Value] {
         (list(of: option, &findings) ?? []).compactMap { item in
             findings.attempt(item.place) { () throws(InvalidValue) in try item.value.get() }
@@ -84,13 +87,13 @@ extension OptionSource {
     }
 }
 
-/// The place of an option's value in the configuration. The value is read and printed by it.
+/// The property of `Target` that holds an option's value. `read` sets the property, and `text(of:unlike:)` prints it.
 package struct Setting<Target>: Sendable {
     package let option: any DeclaredOption
-    /// Whether other code reads the value, since several options decide it.
+    /// Whether other code reads the option, since the value also depends on other options.
     let isReadByHand: Bool
     fileprivate let read: @Sendable (any OptionSource, inout Target, inout Findings) -> Void
-    /// Returns the value's text, or nil without a value.
+    /// Returns the text of the property's value, or nil if the value is nil.
     private let text: @Sendable (Target) -> String?
 
     init<Value: Sendable>(
@@ -117,7 +120,7 @@ package struct Setting<Target>: Sendable {
         }
     }
 
-    /// Returns the text of the value, or nil if `other` has the same one.
+    /// Returns the text of the value in `target`, or nil if it is nil or the text of the value in `other` is the same.
     package func text(of target: Target, unlike other: Target) -> String? {
         let text = text(target)
         return text == self.text(other) ? nil : text

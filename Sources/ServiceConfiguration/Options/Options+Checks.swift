@@ -1,6 +1,6 @@
 package import HealthChecks
 
-/// The keys of checks that only some types have. They have no flags.
+/// The options of checks that only some types of checks have. They have keys in the file, and no flags.
 extension Options {
     static let checks: [any DeclaredOption] = [
         mtuSize, port, httpMethod, httpPath, httpHost, httpHeaders, httpVersion, httpStatus, bodyContains, bodyMatches,
@@ -76,7 +76,7 @@ extension Options {
         "tls", of: [.grpc], .flag,
         OptionHelp("Whether the check speaks TLS.", standard: "true with any key of TLS, else false"))
 
-    /// The keys of TLS.
+    /// The options of TLS.
     static let tls: [any DeclaredOption] = [serverName, verification, trustRoots, validDays]
 
     package static let serverName = key(

@@ -281,7 +281,7 @@ extension ValueSyntax where Value == WrittenServer {
 }
 
 extension ValueSyntax where Value == String {
-    /// A hysteresis, which is validated together with its quorum.
+    /// A hysteresis. `PolicyText` validates it together with the quorum.
     fileprivate static var hysteresis: ValueSyntax<String> {
         ValueSyntax(
             accepted: "0 to the quorum less 1", schema: ["type": "integer", "minimum": .number(0)]

@@ -1,10 +1,10 @@
 /// All options of the director. These declarations make the command line, the configuration file, manual pages and the
-/// schema. The import prints values by their `Setting`, and has forms of its own for the others.
+/// schema. The import prints an option by its `Setting`, and options without a `Setting` in forms of its own.
 public enum Options {
-    /// The options in the order of the file's keys. Options without a key stand beside related ones.
+    /// The options in the order of the file's keys. Options without a key stand beside related options.
     public static let all: [any DeclaredOption] = director + services + checks
 
-    /// The options with a flag, by topic.
+    /// The options that have a flag, grouped in the order of the topics.
     static let flags: [any DeclaredOption] = OptionTopic.allCases.flatMap { topic in
         (services + director).filter { $0.flag?.topic == topic }
     }
@@ -14,7 +14,7 @@ public enum Options {
             (section, all.filter { $0.key?.sections.contains(section) == true })
         })
 
-    /// Returns the options that a mapping of the file can have.
+    /// Returns the options whose keys `section` can have.
     static func options(of section: FileSection) -> [any DeclaredOption] { bySection[section] ?? [] }
 
     /// Returns the options that a check of this type can have.
@@ -22,7 +22,7 @@ public enum Options {
         options(of: .check).filter { option in option.key?.types.isEmpty == true || has(option, type) }
     }
 
-    /// Returns the keys of a mapping. Keys of only some types of checks are left out.
+    /// Returns the keys that a section can have. Keys that only some types of checks have are left out.
     static func keys(of section: FileSection) -> [String] {
         options(of: section).filter { $0.key?.types.isEmpty == true }.map(\.keyName)
     }
@@ -31,7 +31,8 @@ public enum Options {
         option.key?.types.contains(type) == true
     }
 
-    /// Returns the inner mapping of `section` that has the option's key. It is nil if the section itself has the key.
+    /// Returns the key of the mapping in `section` that has the option's key. Returns nil if the section itself has the
+    /// option's key, or if none of its mappings has it.
     static func mapping(around option: any DeclaredOption, in section: FileSection) -> FileKey? {
         guard let key = option.key, !key.sections.contains(section) else { return nil }
         return options(of: section).lazy.compactMap(\.key).first { $0.holds.map(key.sections.contains) == true }

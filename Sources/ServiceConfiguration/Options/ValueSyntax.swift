@@ -5,9 +5,9 @@ public struct ValueSyntax<Value: Sendable>: Sendable {
     public let format: @Sendable (Value) -> String
     /// The accepted values, for errors and manual pages.
     let accepted: String
-    /// The JSON Schema of one value, as an editor's YAML parser reads it.
+    /// The JSON Schema of one value in the form in which an editor's YAML parser reads the value.
     let schema: JSONValue
-    /// The accepted form, for the error about a list or mapping in place of a value.
+    /// The accepted form, for the error about a list or mapping where one value is expected.
     let single: String
 
     init(
@@ -22,7 +22,7 @@ public struct ValueSyntax<Value: Sendable>: Sendable {
         self.single = single
     }
 
-    /// Makes the form of a value whose description is its text.
+    /// Makes the form of a value whose `description` is its text.
     init(
         accepted: String, schema: JSONValue, single: String = "one value",
         parse: @escaping @Sendable (String) throws(InvalidValue) -> Value
@@ -46,7 +46,7 @@ extension ValueSyntax where Value == String {
 }
 
 extension ValueSyntax where Value == Bool {
-    /// A truth value, also in the words of YAML 1.1.
+    /// A truth value. The words of YAML 1.1, such as "yes" and "off", are accepted in any letter case.
     static var flag: ValueSyntax<Bool> {
         ValueSyntax(
             accepted: "true or false",
@@ -62,7 +62,7 @@ extension ValueSyntax where Value == Bool {
 }
 
 extension ValueSyntax where Value == Int {
-    /// A number in decimal digits. `problem` is the error for any other text.
+    /// A number of `range` in decimal digits. `problem` returns the text of the error for any other text.
     static func number(
         in range: ClosedRange<Int>, problem: @escaping @Sendable (_ text: String) -> String
     ) -> ValueSyntax {
@@ -78,7 +78,7 @@ extension ValueSyntax where Value == Int {
         number(in: range) { _ in problem }
     }
 
-    /// A duration of whole seconds.
+    /// A number of seconds, written as a duration.
     static func seconds(in range: ClosedRange<Int>) -> ValueSyntax {
         let durations: ClosedRange<Duration> = .seconds(range.lowerBound) ... .seconds(range.upperBound)
         return ValueSyntax(
@@ -103,7 +103,7 @@ extension ValueSyntax where Value == Duration {
 }
 
 extension ValueSyntax where Value == Duration? {
-    /// A duration of policies, or nil for "off".
+    /// A duration of `PolicyText.durations`, or nil for "off".
     static var durationOrOff: ValueSyntax<Duration?> {
         ValueSyntax(
             accepted: "\(DurationText.text(of: PolicyText.durations)), or off",
@@ -117,7 +117,7 @@ extension ValueSyntax where Value == Duration? {
 }
 
 extension ValueSyntax where Value: CaseIterable & RawRepresentable<String> {
-    /// A value of an enumeration. Errors call it by `name`.
+    /// A case of an enumeration by its raw value. `name` is the noun for the value in errors.
     static func choice(called name: String) -> ValueSyntax {
         let names = Value.allCases.map(\.rawValue)
         // An editor's YAML parser reads "1.1" without quotes as a number.
@@ -134,7 +134,7 @@ extension ValueSyntax where Value: CaseIterable & RawRepresentable<String> {
 }
 
 extension JSONValue {
-    /// A text, which can also look like a number or a truth value.
+    /// The schema of a text. An editor's YAML parser may read the text as a number or a truth value.
     static let scalar: JSONValue = ["type": .array(["string", "number", "boolean"])]
 
     static let duration: JSONValue = ["type": "string", "pattern": #"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"#]

@@ -1,9 +1,10 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// Services from options. Flags and the file have the same rules.
+/// The reading of services from options, with the same rules for flags and the file.
 extension OptionSource {
-    /// Returns the listeners with their places, and whether none was refused.
+    /// Returns the valid listeners with their places. `areAllValid` is false if a listener was refused, or if there is
+    /// none.
     func listeners(
         _ findings: inout Findings
     ) -> (listeners: [SourceItem<ServiceAddress>], areAllValid: Bool) {
@@ -15,7 +16,8 @@ extension OptionSource {
         return (good, !items.isEmpty && good.count == items.count)
     }
 
-    /// Returns the service, or nil without a listener. `areAllValid` means that no listener was refused.
+    /// Returns the service, or nil if `listeners` is empty. `areAllValid` says whether no listener was refused, and
+    /// `vips` are the addresses that no real server may have.
     func service(
         listeners: [ServiceAddress], areAllValid: Bool, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> VirtualService? {
@@ -27,7 +29,7 @@ extension OptionSource {
             try AddressText.maglevSize(size, servers: servers.count)
         }
         let persistence = persistence(&findings)
-        // All other options are validated also if every listener was refused.
+        // The other options are validated even if every listener was refused.
         let address = listeners.first ?? ServiceAddress(vip: .unspecified(.v4))
         var service = VirtualService(
             address: address, scheduler: scheduler, flags: flags, persistence: persistence,
@@ -45,7 +47,8 @@ extension OptionSource {
         if case .success = item(of: option)?.value { true } else { false }
     }
 
-    /// Returns the scheduler flags. With a bad scheduler, which is nil, they are not compared with it.
+    /// Returns the scheduler flags, and refuses flags of another scheduler. Nil for `scheduler` means that its own
+    /// value was refused, and accepts flags of any scheduler.
     private func flags(of scheduler: Scheduler?, _ findings: inout Findings) -> Set<SchedulerFlag> {
         let flags = (list(of: Options.schedulerFlags, &findings) ?? []).compactMap { item in
             findings.attempt(item.place) { () throws(InvalidValue) in
@@ -62,7 +65,7 @@ extension OptionSource {
         let timeout = value(of: Options.persistent, &findings)
         let length = setting(of: Options.persistentNetmask, &findings)
         if has(Options.persistent) { return timeout.map { Persistence(timeout: $0, prefixLength: length) } }
-        // A mapping of the file has a default time-out.
+        // A mapping in the file without a time-out means the default time-out.
         if hasMapping(around: Options.persistent) { return Persistence(prefixLength: length) }
         if has(Options.persistentNetmask) {
             findings.add(
@@ -117,14 +120,16 @@ extension OptionSource {
 
     // MARK: Policy and notification
 
-    /// Returns the policy. Without a service it is not compared with the service's other options.
+    /// Returns the policy. If `service` is nil, the policy is not compared with the service's scheduler and real
+    /// servers.
     func policy(
         of service: VirtualService?, apartFrom vips: Set<IPAddress>, _ findings: inout Findings
     ) -> ServicePolicy {
         var policy = ServicePolicy()
         read(Options.policySettings, into: &policy, &findings)
         let slowStart = value(of: Options.slowStart, &findings) { duration throws(InvalidValue) in
-            // The defaults' slow start holds only for services whose schedulers have shares.
+            // A slow start from the file's defaults is not an error for a scheduler without shares, and has no effect
+            // there.
             guard duration != nil, let service, !isInherited(Options.slowStart) else { return }
             try PolicyText.slowStart(of: service.scheduler)
         }
@@ -206,7 +211,7 @@ extension OptionSource {
         return names
     }
 
-    /// Returns the kind of a service's one check, or nil after an error.
+    /// Returns the kind of the check of a service without a list of checks, or nil after an error.
     func checkKind(
         listeners: some Collection<ServiceAddress>, _ findings: inout Findings
     ) -> CheckPolicy.Kind? {
@@ -219,17 +224,18 @@ extension OptionSource {
     }
 }
 
-/// The pace of checks in a source, with the inherited values.
+/// The pace of checks that a source gives, with inherited values where the source has none.
 struct CheckPaceReading {
     private(set) var pace = CheckPace()
-    /// Whether the faster interval was given. Otherwise the interval decides it.
+    /// Whether the fast interval was given. Otherwise it is computed from the interval.
     private var hasFastInterval = false
 
-    /// Reads the pace. A shorter interval shortens the inherited time-out. An interval also replaces an inherited
-    /// faster one.
+    /// Reads the pace from `source`, and inherits missing values from `base`. An interval shorter than the inherited
+    /// time-out shortens the time-out. An interval also replaces an inherited fast interval by the default.
     init(_ source: some OptionSource, inheriting base: CheckPaceReading? = nil, _ findings: inout Findings) {
         if let base { self = base }
-        // After a bad interval the time-out is not compared with it.
+        // The upper limit of the time-out and of the fast interval. It is nil after a bad interval, so that nothing is
+        // compared with that.
         var longest: Duration? = pace.interval
         if source.has(Options.checkInterval) {
             longest = source.value(of: Options.checkInterval, &findings)
@@ -257,13 +263,13 @@ struct CheckPaceReading {
 }
 
 extension Findings {
-    /// Returns each listener once, and notes the repeated ones.
+    /// Returns each listener once, and notes an error for each repetition. `name` is the noun for a listener.
     mutating func unique(_ listeners: [SourceItem<ServiceAddress>], _ name: String) -> [ServiceAddress] {
         var taken: Set<ServiceAddress> = []
         return unique(listeners, name, taken: &taken)
     }
 
-    /// Returns the listeners that are not in `taken`, and notes the others.
+    /// Returns the listeners that are not in `taken`, and adds them to it. Notes an error for each other listener.
     mutating func unique(
         _ listeners: [SourceItem<ServiceAddress>], _ name: String, taken: inout Set<ServiceAddress>
     ) -> [ServiceAddress] {

@@ -1,17 +1,17 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// The values of a service's policy, and their refusals.
+/// The parsers and tests of the values of a service's policy.
 enum PolicyText {
     static let quorums = 1...999_999_999
     static let durations: ClosedRange<Duration> = .seconds(1) ... .seconds(3600)
 
-    /// Parses a duration, or nil for "off".
+    /// Parses a duration. Returns nil for "off".
     static func duration(_ text: String) throws(InvalidValue) -> Duration? {
         text == "off" ? nil : try DurationText.parse(text, in: durations)
     }
 
-    /// Parses a hysteresis. It is less than the quorum, as in keepalived.
+    /// Parses a hysteresis, which has to be less than the quorum, as in keepalived.
     static func hysteresis(_ text: String, quorum: Int) throws(InvalidValue) -> Int {
         try AddressText.number(text, in: 0...(quorum - 1), problem: "no hysteresis for a quorum of \(quorum)")
     }
@@ -42,7 +42,8 @@ enum PolicyText {
         }
     }
 
-    /// Refuses a quorum that the configured weights cannot reach. Checks may set other weights.
+    /// Refuses a quorum that, with its hysteresis, is above the sum of the configured weights. Weights that checks may
+    /// set later do not count.
     static func quorum(_ rule: Quorum.Rule, of servers: [RealServer]) throws(InvalidValue) {
         let sum = servers.reduce(0) { $0 + Int($1.weight) }
         guard rule.regainedAt > sum else { return }

@@ -1,11 +1,12 @@
 internal import Addresses
 package import LoadBalancing
 
-/// A real server as written. Its service's values replace the missing ones.
+/// A real server as written in a flag or a file. The service's values replace missing ones.
 public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
     var address: IPAddress
     var weight: UInt16?
-    /// The thresholds. Nil means that the text has none, and an inner nil means a real server without thresholds.
+    /// The thresholds. An outer nil means that the text has none, and an inner nil means a real server without
+    /// thresholds.
     var thresholds: ConnectionThresholds??
 
     init(address: IPAddress, weight: UInt16? = nil, thresholds: ConnectionThresholds?? = nil) {
@@ -14,7 +15,7 @@ public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
         self.thresholds = thresholds
     }
 
-    /// Makes the text of a real server with all its values.
+    /// Makes the written form of a real server, with its weight and thresholds.
     package init(_ server: RealServer) {
         self.init(
             address: server.address, weight: server.weight, thresholds: server.thresholds.map(Optional.some))
@@ -40,7 +41,8 @@ public struct WrittenServer: Hashable, Sendable, CustomStringConvertible {
         thresholds = .some(try AddressText.thresholds(upper: upper, lower: lower))
     }
 
-    /// Returns the real server. The given values replace the missing ones.
+    /// Returns the real server. `weight` and `thresholds` replace the values that the text lacks. Without any weight it
+    /// is 1.
     func server(weight: UInt16? = nil, thresholds: ConnectionThresholds? = nil) -> RealServer {
         RealServer(
             address: address, weight: self.weight ?? weight ?? 1, thresholds: self.thresholds ?? thresholds)
