@@ -13,8 +13,8 @@ enum ImportScheduling {
         }
     }
 
-    /// Sets scheduler flags, after the scheduler is known. `flag-1` to `flag-3` have a meaning for each scheduler
-    /// (IP_VS_SVC_F_SCHED1).
+    /// Sets scheduler flags. The service has to have its scheduler already, which decides what `flag-1` to `flag-3`
+    /// mean (IP_VS_SVC_F_SCHED1 to IP_VS_SVC_F_SCHED3).
     static func set(flags words: [String], at place: SourcePlace, _ service: inout ImportedService) {
         let scheduler = service.forwarding.scheduler
         for word in words {
@@ -37,7 +37,7 @@ enum ImportScheduling {
         }
     }
 
-    /// Sets one-packet scheduling. Only UDP has it.
+    /// Sets one-packet scheduling, unless all listeners are TCP.
     static func setOnePacket(at place: SourcePlace, _ service: inout ImportedService) {
         if service.listeners.contains(where: { $0.transport != .tcp }) || service.listeners.isEmpty {
             service.forwarding.isOnePacket = !service.listeners.isEmpty
@@ -80,7 +80,8 @@ enum ImportScheduling {
     }
 }
 
-/// The listeners of firewall marks. Only the firewall's rules know them, so the operator names them.
+/// The listeners of firewall marks. Only the firewall's rules say which listeners a mark has, so the operator names
+/// them.
 enum ImportMarks {
     /// Refuses listeners for marks that the source lacks.
     static func check(_ options: Import, _ file: ImportedFile) throws(ConfigurationErrors) {
@@ -124,7 +125,8 @@ enum ImportServers {
         }
     }
 
-    /// Sets the thresholds. 0 means none.
+    /// Sets the thresholds. An upper threshold of 0 means none. A lower threshold of 0 means three quarters of the
+    /// upper threshold.
     static func set(upper: Int, lower: Int, _ server: inout ImportedServer) {
         let greatest = AddressText.thresholds.upperBound
         guard upper > 0 else {
@@ -145,8 +147,8 @@ enum ImportServers {
 
     // MARK: Other ways than ipvsd's
 
-    /// A way to real servers other than IPIP, with the place of its line. The line is one real server's or a whole
-    /// service's.
+    /// A way to real servers other than IPIP, as a line of the source sets it. `isServers` says whether that line is of
+    /// one real server, and not of a whole service.
     struct Way {
         let title: String
         let place: SourcePlace
@@ -157,7 +159,8 @@ enum ImportServers {
         }
     }
 
-    /// Replaces direct routing. The real server has the VIP already, and answers directly. It only lacks the tunnel.
+    /// Adds the remark that the tunnel replaces direct routing. The real server already has the VIP and answers clients
+    /// directly, and lacks only the tunnel.
     static func replaceGatewaying(_ way: Way, _ service: ImportedService, _ server: inout ImportedServer) {
         let text =
             "\(way.title) (direct routing) becomes the IPIP tunnel: run \(service.setUpCommand) on \(way.on(server)), "

@@ -1,20 +1,21 @@
 public import LoadBalancing
 public import ServiceConfiguration
 
-/// Makes a configuration file from the configuration of kernel IPVS: ipvsadm's rules or a keepalived.conf. Remarks name
-/// everything that is left out.
+/// The maker of a configuration file from the configuration of kernel IPVS: ipvsadm's rules or a keepalived.conf.
+/// Remarks name everything that is left out or changed.
 public struct Import: Sendable {
     public enum Format: String, CaseIterable, Sendable {
-        /// The rules that `ipvsadm -S` prints and `ipvsadm -R` reads, one a line.
+        /// The rules that `ipvsadm -S` prints and `ipvsadm -R` reads, with one rule on each line.
         case ipvsadm
         case keepalived
     }
 
-    /// The format of the source. With nil it is recognised.
+    /// The format of the source. Nil means that the source's text decides.
     public var format: Format?
-    /// The listeners whose packets get a firewall mark. The source has only the mark.
+    /// The listeners by the firewall mark that their packets get. The source has only the marks.
     public var marks: [UInt32: [ServiceAddress]]
-    /// The configuration id, as of keepalived's --config-id. Lines that begin with `@ID` are for this id only.
+    /// The configuration id, as in keepalived's --config-id, or nil. A line that begins with `@ID` holds only for this
+    /// id.
     public var configurationID: String?
     public var surroundings: ImportSurroundings
 
@@ -30,7 +31,7 @@ public struct Import: Sendable {
 
     public struct Result: Sendable {
         public let format: Format
-        /// The configuration file with comments, or nil without any usable service.
+        /// The configuration file with comments, or nil if no service is usable.
         public let text: String?
         /// The remarks in the source's order.
         public let remarks: [ImportRemark]
@@ -39,7 +40,8 @@ public struct Import: Sendable {
         public var isComplete: Bool { text != nil && !remarks.contains(where: \.changesBehaviour) }
     }
 
-    /// Imports a text. `name` is its path in errors and remarks. Included files are relative to its directory.
+    /// Imports a text. `name` is the source's path in errors and remarks. Paths of included files are relative to its
+    /// directory.
     public func read(_ text: String, name: String) throws(ConfigurationErrors) -> Result {
         let format: Format = if let known = format { known } else { try recognised(text, name: name) }
         var file =
@@ -53,8 +55,8 @@ public struct Import: Sendable {
         return Result(format: format, text: printed, remarks: file.allRemarks.map(\.remark))
     }
 
-    /// Returns the file's text without the services that the parser refuses, or nil if none is left. A remark gives the
-    /// parser's reason for each.
+    /// Returns the text of the configuration file, or nil if no service is left. Drops each service that the parser
+    /// refuses, with a remark that has the parser's reason.
     private static func accepted(_ file: inout ImportedFile) -> String? {
         while !file.services.isEmpty {
             let printer = ImportPrinter(file)
@@ -78,8 +80,8 @@ public struct Import: Sendable {
         return nil
     }
 
-    /// Returns the text of a file, or of standard input for "-". Comments may have any encoding. Other text that is not
-    /// UTF-8 is an error later.
+    /// Returns the text of a file, or of standard input for "-". Bytes that are not UTF-8 become U+FFFD. Comments may
+    /// have that, but no value of the configuration may.
     public static func text(of path: String) throws(ConfigurationErrors) -> String {
         String(decoding: try ConfigurationFile.bytes(of: path), as: UTF8.self)
     }

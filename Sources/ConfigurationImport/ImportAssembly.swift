@@ -1,7 +1,7 @@
 internal import Addresses
 internal import LoadBalancing
 
-/// The steps that make ipvsd's services from those of either format.
+/// The steps that make ipvsd's services from the services of either format.
 enum ImportAssembly {
     static func assemble(_ file: inout ImportedFile) {
         joinAnyPortServices(&file)
@@ -18,7 +18,8 @@ enum ImportAssembly {
         }
     }
 
-    /// Joins the any-port services of a VIP. IPVS has one for TCP and one for UDP, and ipvsd has one for both.
+    /// Joins the any-port services of a VIP. IPVS has one for TCP and another for UDP, and ipvsd has a single one for
+    /// both protocols.
     private static func joinAnyPortServices(_ file: inout ImportedFile) {
         var index = 0
         while index < file.services.count {
@@ -104,7 +105,7 @@ enum ImportAssembly {
         fitQuorum(&service)
     }
 
-    /// Lowers a quorum that the weights cannot reach. keepalived lowers it likewise (validate_check_config).
+    /// Lowers a quorum that the weights cannot reach, as keepalived does (validate_check_config).
     private static func fitQuorum(_ service: inout ImportedService) {
         let asked = service.policy.quorum
         guard asked != Quorum.Rule() else { return }

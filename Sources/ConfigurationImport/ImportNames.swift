@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Hosts and ports in a source, which may be names.
+/// The parser of a source's hosts and ports, both of which may be names.
 struct ImportNames {
     let surroundings: ImportSurroundings
 
@@ -11,7 +11,8 @@ struct ImportNames {
         case ipv6(String)
     }
 
-    /// Parses `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. Port 0 means every port, and becomes nil.
+    /// Parses `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. Port 0 means every port, and becomes nil. `note` gets the
+    /// address that was found for a host's name.
     func endpoint(
         _ text: String, transport: TransportProtocol, _ note: (String) -> Void = { _ in }
     ) throws(InvalidValue) -> (host: Host, port: UInt16?) {
@@ -52,7 +53,7 @@ struct ImportNames {
         return .ipv4(first)
     }
 
-    /// Parses a port or the name of one. Port 0 becomes nil.
+    /// Parses a port's number or name. Port 0 means every port, and becomes nil.
     func port(_ text: String, transport: TransportProtocol) throws(InvalidValue) -> UInt16? {
         if text.allSatisfy({ $0.isASCII && $0.isNumber }) {
             guard !text.isEmpty, text.count <= 5, let port = UInt16(text) else {
@@ -67,7 +68,7 @@ struct ImportNames {
         return port
     }
 
-    /// Returns the reason why a director cannot use an address, or nil for a host's address.
+    /// Returns the reason why a director cannot use an address, or nil if it can.
     static func problem(of address: IPAddress) -> String? {
         if address.isLoopback {
             return "a director that serves itself is named by another of its own addresses"
@@ -108,8 +109,8 @@ enum ImportNumbers {
     }
 }
 
-/// Characters as ipvsadm and keepalived read them, which is by bytes in the C locale. Only ASCII has a meaning there,
-/// so Unicode scalars can stand for bytes. Grapheme clusters cannot, since `#` joins a combining mark behind it.
+/// The classes of characters in ipvsadm and keepalived, which read bytes in the C locale. Only ASCII has a meaning
+/// there, so Unicode scalars can stand for bytes. A `Character` cannot, since it may be a `#` with a combining mark.
 enum ASCIIText {
     static func isBlank(_ scalar: Unicode.Scalar) -> Bool { scalar == " " || scalar == "\t" }
 
@@ -122,7 +123,7 @@ enum ASCIIText {
         isDigit(scalar) || ("a"..."f").contains(scalar) || ("A"..."F").contains(scalar)
     }
 
-    /// Whether the text can be the name of a definition.
+    /// Whether the text can be the name of a definition in a keepalived.conf.
     static func isName(_ text: some StringProtocol) -> Bool {
         guard let first = text.unicodeScalars.first, isNamePart(first), !isDigit(first) else { return false }
         return text.unicodeScalars.allSatisfy(isNamePart)

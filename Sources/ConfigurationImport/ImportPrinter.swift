@@ -2,11 +2,11 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Prints imported services as a configuration file.
+/// The printer of imported services as a configuration file.
 struct ImportPrinter {
     let file: ImportedFile
     private var lines: [String] = []
-    /// The numbers of the lines at which services begin, from 1.
+    /// The number of each service's first line, which is a comment. The file's first line has the number 1.
     private(set) var serviceLines: [Int] = []
 
     init(_ file: ImportedFile) {
@@ -27,7 +27,7 @@ struct ImportPrinter {
         }
     }
 
-    /// Returns a place's text. In the source itself a line number is enough.
+    /// Returns a place's text: the line's number in the source itself, or the path and number in an included file.
     private func text(_ place: SourcePlace) -> String {
         place.file == file.name ? "line \(place.line)" : place.description
     }
@@ -57,7 +57,8 @@ struct ImportPrinter {
         lines.append("")
         serviceLines.append(lines.count + 1)
         comment("\(text(service.place)): \(service.title)", "  ")
-        // A remark on another line than a real server's holds for several, and stands above the service.
+        // A short remark on a line other than the real server's own may hold for several real servers. It stands once
+        // above the service.
         let shared = service.servers.flatMap { server in
             server.remarks.filter { $0.brief != nil && $0.place != server.place }
         }
@@ -102,7 +103,7 @@ struct ImportPrinter {
         lines.append("    \(Self.line(option, YAMLText.value(value)))")
     }
 
-    /// Adds the values that differ from the defaults.
+    /// Adds the values of `target` that differ from the values of `standard`.
     private mutating func add<Target>(_ settings: [Setting<Target>], of target: Target, unlike standard: Target) {
         for setting in settings {
             guard let text = setting.text(of: target, unlike: standard) else { continue }
@@ -134,7 +135,7 @@ struct ImportPrinter {
             add(Options.check, checks == .none ? .none : .auto)
             return
         }
-        // A pace that all checks share is the service's.
+        // A pace that all checks share is written once, as the service's.
         let isOne = checks.allSatisfy { $0.pace == first.pace }
         if isOne { lines += Self.fields(first.pace).map { "    \($0)" } }
         lines.append("    \(Self.line(Options.checkList))")

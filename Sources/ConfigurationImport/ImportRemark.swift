@@ -15,7 +15,7 @@ public struct ImportRemark: Hashable, Sendable, CustomStringConvertible {
     public let kind: Kind
     /// The place, as `FILE:LINE`.
     public let place: String
-    /// The part, the consequence and the remedy.
+    /// The text, which names the part, the consequence and the remedy.
     public let text: String
 
     /// The remark in one line. Control characters of quoted values are escaped.
@@ -30,7 +30,8 @@ struct PlacedRemark: Hashable {
     let kind: ImportRemark.Kind
     let place: SourcePlace
     let text: String
-    /// A shorter text for the line of a real server. With nil the whole text stands above the line.
+    /// A shorter text, which stands behind a real server on the same line of the configuration file. Nil means that the
+    /// whole text stands above that line.
     let brief: String?
 
     init(_ kind: ImportRemark.Kind, _ place: SourcePlace, _ text: String, brief: String? = nil) {
@@ -40,7 +41,7 @@ struct PlacedRemark: Hashable {
         self.brief = brief
     }
 
-    /// Returns each remark once. The first of several equal ones names the places of the others.
+    /// Returns each remark once. Equal remarks become one at the first place, whose text names the other places.
     static func joined(_ remarks: [PlacedRemark]) -> [PlacedRemark] {
         struct Content: Hashable {
             let kind: ImportRemark.Kind
@@ -71,7 +72,7 @@ struct SourcePlace: Hashable, Comparable, CustomStringConvertible {
     let file: String
     /// The number of the line in its file, from 1.
     let line: Int
-    /// The number of the line among all lines that were read. Included files count where they are included.
+    /// The number of the line among all lines that were read. The lines of an included file count where it is included.
     let order: Int
 
     var description: String { "\(file):\(line)" }
@@ -79,7 +80,7 @@ struct SourcePlace: Hashable, Comparable, CustomStringConvertible {
     static func < (one: SourcePlace, other: SourcePlace) -> Bool { one.order < other.order }
 }
 
-/// The errors of a source, shared by all of its parsers. Reading goes on after each.
+/// The errors of a source, shared by all of its parsers. Reading goes on after each error.
 final class ImportErrors {
     private(set) var errors: [(place: SourcePlace, error: ConfigurationError)] = []
 

@@ -5,9 +5,9 @@ public import ServiceConfiguration
 
 /// The import's access to names and files of the machine.
 public struct ImportSurroundings: Sendable {
-    /// Returns the IPv4 addresses of a host by its name.
+    /// Returns the IPv4 addresses of a host by its name. The list is empty for an unknown name.
     var addresses: @Sendable (_ host: String) -> [IPAddress]
-    /// Returns the port of a service by its name, as in /etc/services.
+    /// Returns the port of a service by its name, as in /etc/services, or nil for an unknown name.
     var port: @Sendable (_ service: String, TransportProtocol) -> UInt16?
     /// Returns the paths that match a pattern of glob(7), sorted.
     var matches: @Sendable (_ pattern: String) -> [String]

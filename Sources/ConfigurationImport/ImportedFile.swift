@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// The result of an import before it is printed. Each part has its own remarks.
+/// The result of an import before it is printed. The file, each service and each real server have remarks of their own.
 struct ImportedFile {
     /// The path of the source. Included files have their own paths in `SourcePlace`.
     let name: String
@@ -20,7 +20,7 @@ struct ImportedFile {
             .sorted { ($0.element.place, $0.offset) < ($1.element.place, $1.offset) }.map(\.element)
     }
 
-    /// Removes a service that cannot be served. Its remarks stay.
+    /// Removes a service that cannot be served. Its remarks become the file's, and a remark gives the reason.
     mutating func drop(_ index: Int, _ reason: String) {
         let service = services.remove(at: index)
         remarks += service.remarks + service.servers.flatMap(\.remarks)
@@ -63,19 +63,20 @@ struct ImportedService {
         remarks.append(PlacedRemark(kind, place, text))
     }
 
-    /// Whether both services are equal except for their listeners.
+    /// Whether both services serve in the same way, except for their listeners.
     func serves(as other: ImportedService) -> Bool {
         forwarding == other.forwarding && flags == other.flags && policy == other.policy && checks == other.checks
             && notify == other.notify && servers.map(\.server) == other.servers.map(\.server)
     }
 }
 
-/// A listener of the source. IPVS has any-port services of one protocol, and ipvsd has them only of both.
+/// A listener of the source. An any-port service of IPVS takes one protocol, and an any-port service of ipvsd takes
+/// both.
 struct ImportedListener: Hashable, CustomStringConvertible {
     var vip: IPAddress
     /// The port, or nil for every port.
     var port: UInt16?
-    /// The protocol. It is nil for both, which only any-port services have.
+    /// The protocol. Nil means both protocols, which only any-port services take.
     var transport: TransportProtocol?
 
     init(vip: IPAddress, port: UInt16?, transport: TransportProtocol?) {
@@ -104,7 +105,7 @@ struct ImportedServer {
 
 /// Parts of remarks about a service.
 extension ImportedService {
-    /// The command that sets up the tunnel of real servers.
+    /// The command that sets up the tunnel on real servers. It names at most three VIPs.
     var setUpCommand: String {
         var vips: [String] = []
         for listener in listeners where !vips.contains(listener.vip.description) {
@@ -117,7 +118,8 @@ extension ImportedService {
         return "'ipvsd realserver-setup --vip \(vips.isEmpty ? "VIP" : vips.joined(separator: ","))'"
     }
 
-    /// Returns the new port of its real servers in words, or nil if they keep this one.
+    /// Returns in words the port at which the service's real servers have to listen, in place of `port`. Returns nil if
+    /// they stay at `port`, or if `port` is nil.
     func newPort(insteadOf port: UInt16?) -> String? {
         let ports = Set(listeners.map(\.port))
         guard let port, let first = ports.first, ports != [port] else { return nil }
@@ -132,7 +134,7 @@ enum ImportedChecks: Equatable {
     case listed([ImportedCheck])
 }
 
-/// A check as the configuration file has it. Checks of two real servers are the same if these values are equal.
+/// A check as the configuration file has it. Two real servers have the same check if all values are equal.
 struct ImportedCheck: Hashable {
     struct Field: Hashable {
         var key: String
@@ -149,7 +151,7 @@ struct ImportedCheck: Hashable {
     var isDirect: Bool
     var pace: CheckPace
 
-    /// The refusal of the configuration file's parser, or nil.
+    /// The reason why the configuration file's parser refuses the check, or nil if it does not.
     var problem: String? {
         let text = ImportPrinter.text(self, withPace: true)
         do {

@@ -2,9 +2,9 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Addresses and ranges of a keepalived.conf. Names are not accepted there.
+/// The parser of addresses and ranges in a keepalived.conf, where hosts' names are not accepted.
 enum KeepalivedAddresses {
-    /// The most addresses of a range.
+    /// The largest number of addresses of a range that become listeners.
     static let mostListeners = 4096
 
     static func host(_ text: String) throws(InvalidValue) -> ImportNames.Host {
@@ -15,14 +15,15 @@ enum KeepalivedAddresses {
         return .ipv6(text)
     }
 
-    /// Parses a port. Port 0 and a missing one become nil.
+    /// Parses the word at `index` as a port. A missing word, and port 0, become nil.
     static func port(_ statement: KeepalivedStatement, at index: Int) throws(InvalidValue) -> UInt16? {
         guard statement.words.count > index else { return nil }
         let port = try statement.number(statement.words[index], in: 0...65_535, called: "port")
         return port == 0 ? nil : UInt16(port)
     }
 
-    /// Parses `A.B.C.D`, `A.B.C.D-E`, `A.B.C.D-E.F.G.H` or `A.B.C.D/LENGTH`. An IPv6 range becomes nil.
+    /// Parses `A.B.C.D`, `A.B.C.D-E`, `A.B.C.D-E.F.G.H` or `A.B.C.D/LENGTH`. The addresses are in host byte order. An
+    /// IPv6 range becomes nil.
     static func range(_ text: String) throws(InvalidValue) -> ClosedRange<UInt32>? {
         let accepted = "A.B.C.D, A.B.C.D-E, A.B.C.D-E.F.G.H or A.B.C.D/LENGTH"
         if text.contains(":") { return nil }
@@ -81,7 +82,7 @@ struct KeepalivedGroup {
         }
     }
 
-    /// Adds the group's listeners to one service. keepalived makes a service of each.
+    /// Adds the group's listeners to one service. keepalived makes each of them a service of its own.
     func listen(_ transport: TransportProtocol, _ options: Import, _ service: inout ImportedService) {
         for (entry, place) in entries {
             switch entry {

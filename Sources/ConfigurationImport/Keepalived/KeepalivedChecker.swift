@@ -3,7 +3,7 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// A checker block of a real server, as checks of ipvsd. Each url becomes a check.
+/// A checker block of a real server, as checks of ipvsd. Each url of an HTTP_GET or SSL_GET becomes a check.
 struct KeepalivedChecker {
     enum Kind: String {
         case tcp = "TCP_CHECK"
@@ -18,7 +18,7 @@ struct KeepalivedChecker {
         case bfd = "BFD_CHECK"
     }
 
-    /// The values around a checker.
+    /// The values of the blocks around a checker.
     struct Context {
         let server: IPAddress
         let port: UInt16?
@@ -73,7 +73,8 @@ struct KeepalivedChecker {
         }
     }
 
-    /// Adds a check, if its target can be probed and the configuration file's parser accepts it.
+    /// Adds a check if its target can be probed and the configuration file's parser accepts the check. Otherwise adds a
+    /// remark.
     private mutating func add(
         _ type: CheckType, at transport: TransportProtocol?, _ fields: [ImportedCheck.Field] = [],
         standard: KeepalivedPace.Standard = KeepalivedPace.Standard(), isDirect: Bool? = nil
@@ -98,8 +99,8 @@ struct KeepalivedChecker {
         checks.append(check)
     }
 
-    /// Returns the port to probe, and whether the probe goes directly to the real server. An address that cannot be
-    /// probed becomes nil.
+    /// Returns the port to probe, and whether the probe goes directly to the real server. Without `transport` the port
+    /// is nil. Returns nil after a remark if the address cannot be probed, or if no port is known.
     private mutating func target(_ transport: TransportProtocol?) -> (port: UInt16?, isDirect: Bool)? {
         var isTunnelled: Bool?
         if let address = values.address, address != context.server.description {
@@ -114,7 +115,8 @@ struct KeepalivedChecker {
         }
         guard let transport else { return (nil, false) }
         let listeners = context.service.listeners
-        // Masquerading may have changed the service's port. Through the tunnel clients reach the VIP's port.
+        // Masquerading may have translated the VIP's port to another port of the real server. Through the tunnel,
+        // clients' packets arrive with the VIP's port.
         let port = values.port ?? context.port
         let isServed = values.port == nil || values.port == context.port
         let translated = context.isMasquerading && isServed ? listeners.first?.port : nil

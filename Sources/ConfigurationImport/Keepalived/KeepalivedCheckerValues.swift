@@ -13,7 +13,7 @@ struct KeepalivedCheckerValues {
     private(set) var pace = KeepalivedPace()
     private(set) var address: String?
     private(set) var port: UInt16?
-    /// The checker's alpha. With nil the real server's holds.
+    /// The value of the checker's `alpha`. Nil means that the real server's `alpha` holds.
     private(set) var startsDown: Bool?
     private(set) var remarks: [PlacedRemark] = []
     // HTTP_GET and SSL_GET.
@@ -33,7 +33,7 @@ struct KeepalivedCheckerValues {
     private(set) var dynamic: KeepalivedStatement?
     private(set) var user: KeepalivedStatement?
 
-    /// Reads the lines of a checker. All of them have keywords that the checker accepts.
+    /// Reads the lines of a checker, all of which have keywords that the checker accepts.
     init(_ checker: KeepalivedStatement) {
         for line in checker.statements { line.attempt { () throws(InvalidValue) in try read(line) } }
     }
@@ -62,7 +62,7 @@ struct KeepalivedCheckerValues {
         }
     }
 
-    /// Reads a keyword of only some checkers.
+    /// Reads a line whose keyword only some checkers have.
     private mutating func readOwn(_ line: KeepalivedStatement) throws(InvalidValue) {
         switch line.keyword {
         case "url": urls.append(try KeepalivedURL(line, &remarks))
@@ -78,7 +78,7 @@ struct KeepalivedCheckerValues {
         case "type": recordType = try Self.recordType(line)
         case "name":
             let name = try line.value("NAME")
-            // The first one counts.
+            // The first name counts.
             recordName = recordName ?? name
         case "payload": payload = try Self.hex(line, wildcards: false)
         case "require_reply": try readReply(line)
@@ -118,7 +118,8 @@ struct KeepalivedCheckerValues {
         return type
     }
 
-    /// Parses hexadecimal digits. A single digit is a byte: `Ab12f 3 456` is ab120f034506 (read_hex_str).
+    /// Parses groups of hexadecimal digits. The last digit of an odd group is a byte of its own: `Ab12f 3 456` is
+    /// ab120f034506 (read_hex_str).
     private static func hex(_ line: KeepalivedStatement, wildcards: Bool) throws(InvalidValue) -> String {
         let digits = line.values.joined(separator: " ").lowercased()
         guard !line.values.isEmpty,

@@ -2,11 +2,11 @@ internal import Addresses
 internal import HealthChecks
 internal import ServiceConfiguration
 
-/// Command lines and regular expressions of a keepalived.conf. Their quotes and escapes are like a shell's
-/// (alloc_strvec_quoted_escaped in lib/parser.c).
+/// The parser of command lines and regular expressions in a keepalived.conf. Their quotes and escapes are like a
+/// shell's (alloc_strvec_quoted_escaped in lib/parser.c).
 enum KeepalivedCommand {
-    /// Returns the command and user of `KEYWORD COMMAND [USER [GROUP]]`. The command is one word, quoted if it has
-    /// arguments.
+    /// Returns the command's words and the user of `KEYWORD COMMAND [USER [GROUP]]`. COMMAND is in quotes if it has
+    /// arguments. The user is nil if the line has none, and includes the group.
     static func command(of statement: KeepalivedStatement) throws(InvalidValue) -> (command: [String], user: String?) {
         let words = try split(statement.text, escapes: false)
         let command = words.count > 1 ? try split(words[1], escapes: true) : []
@@ -22,7 +22,8 @@ enum KeepalivedCommand {
         name.utf8.first == 47 || !name.isEmpty && !name.utf8.contains(47) && name.utf8.first != 60
     }
 
-    /// Whether the machine has the program. PATH is the one of the programs that ipvsd runs.
+    /// Whether the machine has the program. A name without a path is looked up in the PATH of the programs that ipvsd
+    /// runs.
     static func exists(_ name: String, _ files: NamedFiles) -> Bool {
         guard name.utf8.first != 47 else { return files.problemOfProgram(name) == nil }
         return ProgramRun.path.split(separator: ":").contains { files.problemOfProgram("\($0)/\(name)") == nil }
@@ -30,7 +31,8 @@ enum KeepalivedCommand {
 
     static let noProgram = "it is neither an absolute path of a program nor the name of one in PATH"
 
-    /// Returns the word with the address replaced. Addresses that only contain it stay.
+    /// Returns the word with each occurrence of the address replaced. A longer address that contains it stays, such as
+    /// 10.0.0.11 for 10.0.0.1.
     static func replacing(_ address: IPAddress, with replacement: String, in word: String) -> String {
         let address = address.description
         func isNumber(_ scalar: Unicode.Scalar?) -> Bool { scalar.map(ASCIIText.isDigit) ?? false }
@@ -52,8 +54,8 @@ enum KeepalivedCommand {
         return result
     }
 
-    /// Splits a text into words. Single and double quotes join words. Without `escapes` a backslash and its next
-    /// character stay.
+    /// Splits a text into words. Single and double quotes join words. If `escapes` is false, a backslash and the
+    /// character behind it stay as they are.
     static func split(_ text: String, escapes: Bool) throws(InvalidValue) -> [String] {
         var words: [String] = []
         var word: String.UnicodeScalarView?
@@ -86,8 +88,8 @@ enum KeepalivedCommand {
         return words + (word.map { [String($0)] } ?? [])
     }
 
-    /// Returns the characters of an escape, and removes it: `
-    /// `, `\x41`, `\101`, `\cA`, or a character that stands for itself.
+    /// Removes an escape from the start of `rest`, which begins behind the backslash. Returns the characters that the
+    /// escape stands for. Escapes are `\n`, `\x41`, `\101`, `\cA` and similar, or a character that stands for itself.
     private static func escaped(_ rest: inout Substring.UnicodeScalarView) -> [Unicode.Scalar] {
         let first = rest.removeFirst()
         func code(_ digits: String, _ radix: Int) -> [Unicode.Scalar] {

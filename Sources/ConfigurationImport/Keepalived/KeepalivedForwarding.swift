@@ -10,7 +10,7 @@ struct KeepalivedForwarding {
     }
 
     let way: Way
-    /// The line as written.
+    /// The line's words, or a text in its place, for remarks.
     let title: String
     private let place: SourcePlace
 
@@ -28,7 +28,7 @@ struct KeepalivedForwarding {
     }
 
     /// Returns the type in `TUN [type ipip|gue|gre] [port N] [csum|nocsum|remcsum]`. keepalived ignores the whole line
-    /// after a wrong word.
+    /// if one word is wrong.
     private static func tunnelType(_ statement: KeepalivedStatement) throws(InvalidValue) -> String {
         func invalid(_ problem: String) -> InvalidValue {
             InvalidValue(
@@ -65,7 +65,7 @@ struct KeepalivedForwarding {
         self.place = place
     }
 
-    /// Returns the forwarding of a virtual server without lvs_method.
+    /// Returns the forwarding of a virtual server without lvs_method, which is masquerading.
     static func standard(at place: SourcePlace) -> KeepalivedForwarding {
         KeepalivedForwarding(way: .masquerading, title: "no lvs_method: NAT, keepalived's default,", place: place)
     }

@@ -3,7 +3,7 @@ internal import HealthChecks
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Services from the virtual servers of a keepalived.conf. Keywords and defaults are those of keepalived 2.2.7 to 2.4
+/// The import of the virtual servers of a keepalived.conf. Keywords and defaults are those of keepalived 2.2.7 to 2.4
 /// (keepalived.conf(5), keepalived/check).
 struct KeepalivedImport {
     let options: Import
@@ -11,13 +11,14 @@ struct KeepalivedImport {
     var file: ImportedFile
     var groups: [String: KeepalivedGroup] = [:]
     private var vrrpAddresses: [IPAddress: String] = [:]
-    /// The first vrrp_instance.
+    /// The first vrrp_instance as remarks name it, or nil if there is none.
     private var instance: String?
-    /// The VIPs that a program puts on the director, with the place that names the program.
+    /// The VIPs that a program puts on the director. Each has the place of the line that names the program.
     var programs: [IPAddress: SourcePlace] = [:]
-    /// Whether notify_up runs at the start for real servers without a check so far (rs_init_notifies).
+    /// Whether notify_up also runs at the start for real servers that count as up before their first check
+    /// (rs_init_notifies).
     var notifiesServersAtStart = false
-    /// The user of keepalived's programs. ipvsd runs programs as its own user.
+    /// The line with the user of keepalived's programs, or nil. ipvsd runs programs as its own user.
     var scriptUser: KeepalivedStatement?
 
     init(_ options: Import, name: String) {
@@ -43,7 +44,7 @@ struct KeepalivedImport {
         let isVirtualServer = { (statement: KeepalivedStatement) in statement.keyword == "virtual_server" }
         // Virtual servers are read one by one, so that the notes of each stay with it.
         let (others, services) = (parsed.filter { !isVirtualServer($0) }, parsed.filter(isVirtualServer))
-        // A group may stand below its virtual server.
+        // Groups are read first, since a group may stand below its virtual server.
         for statement in KeepalivedKeywords.root.known(others) { reader.readRoot(statement) }
         reader.file.remarks += notes.popRemarks()
         for service in services {
@@ -119,8 +120,8 @@ struct KeepalivedImport {
         }
     }
 
-    /// Decides whether another program has the VIPs. ipvsd would put them on both directors, or restore them after a
-    /// program has removed them.
+    /// Decides whether to leave the VIPs to another program. Otherwise ipvsd would put VIPs on both of two directors,
+    /// or restore VIPs that a program has removed.
     private mutating func assignAddresses() {
         let vips = file.services.flatMap { service in service.listeners.map { (service.place, $0.vip) } }
         let other: String
@@ -149,7 +150,7 @@ struct KeepalivedImport {
     }
 }
 
-/// keepalived's global_defs. Few of them concern virtual servers.
+/// The reader of keepalived's global_defs, few of which concern virtual servers.
 private enum KeepalivedGlobals {
     static func read(_ statement: KeepalivedStatement, _ reader: inout KeepalivedImport) {
         var kept: [String] = []
@@ -158,7 +159,7 @@ private enum KeepalivedGlobals {
         reader.remark(.note, statement.place, "global_defs: keepalived's own: \(kept.joined(separator: ", "))")
     }
 
-    /// Returns false for a keyword that does not concern virtual servers.
+    /// Reads a line. Returns false if its keyword does not concern virtual servers.
     private static func read(line: KeepalivedStatement, _ reader: inout KeepalivedImport) -> Bool {
         let place = line.place
         switch line.keyword {
@@ -191,7 +192,7 @@ private enum KeepalivedGlobals {
         return true
     }
 
-    /// Reads `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`. 0 leaves a time-out as it is.
+    /// Reads `lvs_timeouts [tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]`. A value of 0 leaves the time-out as it is.
     private static func readTimeouts(
         _ line: KeepalivedStatement, _ reader: inout KeepalivedImport
     ) throws(InvalidValue) {

@@ -4,15 +4,15 @@ internal import ServiceConfiguration
 /// keyword outside of its block.
 struct KeepalivedKeywords: Sendable {
     enum Content: Sendable {
-        /// Values in one line.
+        /// A line of values, without a block.
         case line
         case block(KeepalivedKeywords)
-        /// Lines of values, or of keywords without an effect here.
+        /// A line with or without a block. The block has lines of values, or keywords that have no effect here.
         case any
     }
 
     let name: String
-    /// Whether values get into the configuration, and so have to be UTF-8.
+    /// Whether values of the block get into the configuration, and so have to be UTF-8.
     private let carries: Bool
     private let contents: [String: Content]
 
@@ -28,10 +28,10 @@ struct KeepalivedKeywords: Sendable {
         self.contents = contents
     }
 
-    /// Returns the statements with keywords of the block. The others become notes.
+    /// Returns the statements that begin with keywords of this block. Notes each of the others.
     func known(_ statements: [KeepalivedStatement]) -> [KeepalivedStatement] {
         statements.compactMap { statement in
-            // Strings are compared by characters, and keywords by bytes.
+            // Swift compares strings by characters, and keepalived compares keywords by bytes.
             let isASCII = statement.keyword.utf8.allSatisfy { $0 < 0x80 }
             switch isASCII ? contents[statement.keyword] : nil {
             case nil: skip(statement, "no keyword of \(name)")

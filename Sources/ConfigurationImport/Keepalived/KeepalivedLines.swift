@@ -8,8 +8,8 @@ struct KeepalivedLines {
         var text: String
     }
 
-    /// The most bytes in a line, which are keepalived's MAXBUF. The limit also holds for a line with its definitions
-    /// inserted.
+    /// The largest number of bytes in a line, which is keepalived's MAXBUF. The limit also holds for a line with its
+    /// definitions inserted.
     private static let longestLine = 8192
     private static let mostLines = 1_000_000
     private static let mostSteps = 200_000
@@ -19,7 +19,8 @@ struct KeepalivedLines {
     private(set) var lines: [Line] = []
     private(set) var remarks: [PlacedRemark] = []
     private var definitions: [String: [String]] = [:]
-    /// The name of a definition whose last line ended by a backslash.
+    /// The name of a definition that goes on in the next line, after a backslash at the end of the last one. Nil if
+    /// none does.
     private var openDefinition: String?
     private var order = 0
 
@@ -54,7 +55,7 @@ struct KeepalivedLines {
         remarks.append(PlacedRemark(kind, place, text))
     }
 
-    /// Reads a line, and in its place all lines that its definitions and repetitions make.
+    /// Reads a line. If the line has definitions or is a repetition, reads the lines that it becomes.
     private mutating func read(line text: String, at place: SourcePlace, depth: Int) throws(ConfigurationErrors) {
         var waiting = [text]
         var steps = 0
@@ -81,8 +82,8 @@ struct KeepalivedLines {
         }
     }
 
-    /// Returns the lines that a line becomes with its definitions inserted. A repetition is expanded before definitions
-    /// are inserted in its line.
+    /// Returns the lines that a line becomes with its definitions inserted. A line that is a repetition stays, as it is
+    /// expanded before definitions are inserted in its lines.
     private func replaced(_ text: String, at place: SourcePlace) throws(ConfigurationErrors) -> [String] {
         var lines = [text]
         var steps = 0
@@ -156,7 +157,8 @@ struct KeepalivedLines {
 
     // MARK: Conditions
 
-    /// Returns the line behind `@ID` or `@^ID`, or nil for a line of another id.
+    /// Returns the text behind `@ID` or `@^ID`, or the whole text if it has no such condition. Returns nil if the line
+    /// does not hold for the own id.
     private mutating func condition(_ text: String, at place: SourcePlace) -> String? {
         guard text.unicodeScalars.first == "@" else { return text }
         let scalars = text.unicodeScalars.dropFirst()
@@ -185,7 +187,7 @@ struct KeepalivedLines {
         return true
     }
 
-    /// Adds a line to a definition. A backslash at its end continues the definition.
+    /// Adds a line to a definition. After a backslash at the line's end, the next line continues the definition.
     private mutating func extend(_ name: String, _ text: String) {
         var line = text.unicodeScalars[...]
         openDefinition = line.last == "\\" ? name : nil
@@ -194,8 +196,9 @@ struct KeepalivedLines {
         if !trimmed.isEmpty { definitions[name, default: []].append(trimmed) }
     }
 
-    /// Returns the first reference to a definition: `${NAME}`, or `$NAME` before a blank, a comma, a parenthesis or the
-    /// end. Unknown names are no references. A definition of several lines is inserted only at the end of a line.
+    /// Returns the first reference to a definition, with the definition's name: `${NAME}`, or `$NAME` before a blank, a
+    /// comma, a parenthesis or the end. An unknown name makes no reference. A definition of several lines is inserted
+    /// only at the end of a line.
     private func reference(in text: String) -> (Range<String.Index>, String)? {
         let scalars = text.unicodeScalars
         var start = scalars.startIndex
@@ -217,7 +220,7 @@ struct KeepalivedLines {
         return nil
     }
 
-    /// Returns the text with its definitions of one line inserted.
+    /// Returns the text with its definitions inserted. Each has to have exactly one line.
     private func filled(_ text: String) throws(InvalidValue) -> String {
         var text = text
         var steps = 0
@@ -252,8 +255,8 @@ struct KeepalivedLines {
 
     // MARK: Other files
 
-    /// Returns the pattern of `include PATTERN`. Variants such as `includea` are required: keepalived exits if they
-    /// match no file.
+    /// Returns the pattern of `include PATTERN`, or nil for any other line. `isRequired` is true for variants such as
+    /// `includea`: keepalived exits if they match no file.
     private static func included(_ text: String) -> (pattern: String, isRequired: Bool)? {
         guard ASCIIText.starts(text, with: "include") else { return nil }
         var rest = text.unicodeScalars.dropFirst(7)

@@ -3,7 +3,7 @@ internal import LoadBalancing
 internal import ServiceConfiguration
 
 /// The programs that keepalived runs at changes of real servers and the quorum. ipvsd runs one program for all events
-/// of a service, so a shell selects keepalived's.
+/// of a service, so that program is a shell that chooses keepalived's.
 struct KeepalivedNotifications {
     private struct Notification {
         var event: String
@@ -59,8 +59,8 @@ struct KeepalivedNotifications {
         }.map { ($0.command, $0.place) }
     }
 
-    /// Returns the notification program, or nil without any. At its start keepalived runs quorum_up, and notify_up only
-    /// for the real servers in `announced`.
+    /// Returns the service's notification program, or nil if keepalived has no programs. At its start keepalived runs
+    /// quorum_up, and runs notify_up only for the real servers in `announced`.
     func notification(of servers: [IPAddress], announced: Set<IPAddress>) -> NotificationScript? {
         guard !notifications.isEmpty else { return nil }
         let upwards = notifications.filter { $0.event == "server-up" }.compactMap(\.server)
@@ -101,7 +101,7 @@ struct KeepalivedNotifications {
         "\(pattern)) exec \(command.map(shellWord).joined(separator: " ")) ;;"
     }
 
-    /// Returns the text, in single quotes if it has characters with a meaning in a shell.
+    /// Returns the text, in single quotes if it is empty or has characters with a meaning in a shell.
     static func shellWord(_ text: String) -> String {
         let isPlain =
             !text.isEmpty

@@ -1,6 +1,7 @@
 internal import ServiceConfiguration
 
-/// The pace of keepalived's checks. A virtual server's values hold for its real servers, and theirs for their checkers.
+/// The pace of keepalived's checks. Nil means that a value is not written. A virtual server's values hold for its real
+/// servers, and a real server's values hold for its checkers.
 struct KeepalivedPace: Equatable {
     var delayLoop: Duration?
     var connectTimeout: Duration?
@@ -10,13 +11,13 @@ struct KeepalivedPace: Equatable {
     /// The defaults of a kind of checker (queue_checker and each checker's handler in keepalived).
     struct Standard {
         var retry = 1
-        /// The delay before a retry. With nil it is the delay loop.
+        /// The delay before a retry. Nil means the delay loop.
         var delayBeforeRetry: Duration? = .seconds(1)
-        /// The time-out of a MISC_CHECK's program. With nil connect_timeout holds.
+        /// The time-out of a MISC_CHECK's program. Nil, for all other checkers, means connect_timeout.
         var timeout: Duration?
     }
 
-    /// Reads a keyword of the pace, and returns false for any other one. Only a checker can have 0 retries.
+    /// Reads a statement of the pace, and returns false for any other statement. Only a checker can have 0 retries.
     mutating func read(_ statement: KeepalivedStatement, isChecker: Bool = false) throws(InvalidValue) -> Bool {
         switch statement.keyword {
         case "delay_loop": delayLoop = try statement.timer(from: 1)
@@ -36,8 +37,9 @@ struct KeepalivedPace: Equatable {
             retry: retry ?? other.retry, delayBeforeRetry: delayBeforeRetry ?? other.delayBeforeRetry)
     }
 
-    /// Returns ipvsd's pace. One success brings a real server up, and `retry` failures plus one take it down.
-    /// keepalived's defaults are 60 s between checks and 5 s for an answer. `remark` gets the changed values.
+    /// Returns ipvsd's pace. One success brings a real server up, and one failure more than `retry` takes it down.
+    /// keepalived's defaults are 60 s between checks and 5 s for an answer. `remark` gets a text for each changed
+    /// value.
     func pace(_ standard: Standard, _ remark: (ImportRemark.Kind, String) -> Void) -> CheckPace {
         let accepted = DurationText.accepted
         func fit(_ duration: Duration, _ name: String) -> Duration {
@@ -49,7 +51,8 @@ struct KeepalivedPace: Equatable {
         }
         let loop = fit(delayLoop ?? .seconds(60), "delay_loop")
         let timeout = fit(standard.timeout ?? connectTimeout ?? .seconds(5), "the time-out")
-        // keepalived waits for a slow real server, so the interval is at least the time-out.
+        // keepalived waits for a slow real server's answer before the delay begins, so the interval is at least the
+        // time-out.
         let interval = max(loop, timeout)
         if interval > loop {
             remark(

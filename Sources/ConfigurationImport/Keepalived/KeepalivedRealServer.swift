@@ -17,7 +17,7 @@ struct KeepalivedRealServer {
     private(set) var notifications = KeepalivedNotifications()
     /// The programs of checks.
     private(set) var programs: [(path: String, place: SourcePlace)] = []
-    /// The remarks besides those of `imported`.
+    /// The remarks that are not in `imported`.
     private(set) var remarks: [PlacedRemark] = []
 
     private var pace = KeepalivedPace()

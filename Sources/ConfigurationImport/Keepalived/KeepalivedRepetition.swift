@@ -1,7 +1,7 @@
 internal import ServiceConfiguration
 
-/// A repeated line: `~SEQ(NAME, START, STEP, END) LINE` or `~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE`. Each value of
-/// the definitions makes one line (add_seq and add_lst in lib/parser.c).
+/// A repeated line: `~SEQ(NAME, START, STEP, END) LINE` or `~LST({NAME, NAME}, {VALUE, VALUE}, …) LINE`. LINE is
+/// repeated once for each number of ~SEQ, or for each group of values of ~LST (add_seq and add_lst in lib/parser.c).
 struct KeepalivedRepetition {
     /// The most repetitions, which are enough for the addresses of a /16.
     static let mostRounds = 65_536
@@ -36,7 +36,7 @@ struct KeepalivedRepetition {
     private struct Cursor {
         var rest: Substring.UnicodeScalarView
 
-        /// Skips the scalar and the blanks around it, if it comes next. Returns whether it did.
+        /// Skips blanks, and then `scalar` and the blanks behind it. Returns whether `scalar` came next.
         mutating func skip(_ scalar: Unicode.Scalar) -> Bool {
             rest = rest.drop(while: ASCIIText.isBlank)
             guard rest.first == scalar else { return false }
@@ -95,7 +95,7 @@ struct KeepalivedRepetition {
             } else {
                 lowered.utf8.allSatisfy { (48...57).contains($0) } ? Int(lowered) : nil
             }
-        // The limit rules out an overflow below.
+        // The limit rules out an overflow in the sequence.
         guard let magnitude, magnitude <= 1 << 40 else { return nil }
         return isNegative ? -magnitude : magnitude
     }
@@ -106,7 +106,7 @@ struct KeepalivedRepetition {
         var rounds: [[(name: String, value: String)]] = []
         repeat {
             guard let values = set(&cursor), values.count <= names.count else { throw invalid }
-            // Missing values are empty.
+            // A missing value becomes an empty text.
             rounds.append(
                 names.indices.map { (names[$0], values.indices.contains($0) ? values[$0] : "") })
         } while cursor.skip(",")
@@ -114,7 +114,7 @@ struct KeepalivedRepetition {
         return rounds
     }
 
-    /// Parses `{A, B}`, or a single `A`.
+    /// Parses `{A, B}`, or a single `A`. Returns nil if the closing brace is missing.
     private static func set(_ cursor: inout Cursor) -> [String]? {
         guard cursor.skip("{") else { return [cursor.word(upTo: [",", "}", ")"])] }
         var words: [String] = []

@@ -4,7 +4,7 @@ internal import ServiceConfiguration
 /// A keyword of a keepalived.conf with its values and its block.
 struct KeepalivedStatement {
     let place: SourcePlace
-    /// The line up to the block. Some values are split by other rules than `words`.
+    /// The line up to the block. `words` has the line's words, and some values are split by other rules.
     let text: String
     /// The words without their quotes. The list is never empty.
     let words: [String]
@@ -94,14 +94,15 @@ struct KeepalivedStatement {
     }
 }
 
-/// The parsing of values as in keepalived. It warns of bad values, and uses the default.
+/// The parsing of values as in keepalived, which warns of a bad value and uses the default.
 extension KeepalivedStatement {
-    /// Runs `body`. Its error becomes a note, since keepalived ignores the value, too.
+    /// Runs `body`. An error that it throws becomes a note, since keepalived ignores the value, too.
     func attempt(_ body: () throws(InvalidValue) -> Void) {
         do { try body() } catch { notes.add(.note, place, "\(error): keepalived ignores it, too") }
     }
 
-    /// Returns the only value, or with `more` the first one. keepalived exits if it is missing.
+    /// Returns the first value. Notes further values unless `more` is true. A missing value is an error, as keepalived
+    /// exits then. The error has `accepted` as the form of the values.
     func value(_ accepted: String, more: Bool = false) throws(InvalidValue) -> String {
         guard let value = values.first else {
             let error = InvalidValue("\(keyword) without its value", accepted: "\(keyword) \(accepted)")
@@ -112,7 +113,7 @@ extension KeepalivedStatement {
         return value
     }
 
-    /// Returns the only value. keepalived goes on without it.
+    /// Returns the only value. Returns nil after a note if it is missing or empty, as keepalived goes on without it.
     func name() -> String? {
         endsBehind(1)
         if let value = values.first, !value.isEmpty { return value }
@@ -120,7 +121,7 @@ extension KeepalivedStatement {
         return nil
     }
 
-    /// Notes superfluous words.
+    /// Notes the values after the first `count`, which keepalived ignores.
     func endsBehind(_ count: Int) {
         guard values.count > count else { return }
         notes.add(
@@ -128,7 +129,8 @@ extension KeepalivedStatement {
             "\(title): keepalived ignores \(AddressText.quoted(words[(count + 1)...].joined(separator: " ")))")
     }
 
-    /// Parses a number as read_unsigned does. Text behind the digits is ignored, or refused with `isExact`.
+    /// Parses the only value as a number, as read_unsigned does. Text behind the digits is ignored, or refused if
+    /// `isExact` is true.
     func number(in range: ClosedRange<Int>, called name: String, isExact: Bool = false) throws(InvalidValue) -> Int {
         try number(try value("N"), in: range, called: name, isExact: isExact)
     }
@@ -152,7 +154,8 @@ extension KeepalivedStatement {
         return number
     }
 
-    /// Parses seconds with up to six decimals, as read_timer does. `range` is in microseconds.
+    /// Parses seconds with up to six decimals, as read_timer does. `least` and `most` are in microseconds. The result
+    /// is rounded to milliseconds.
     func timer(from least: Int, to most: Int = .max) throws(InvalidValue) -> Duration {
         let text = try value("SECONDS")
         let scalars = text.unicodeScalars
@@ -189,7 +192,7 @@ extension KeepalivedStatement {
         }
     }
 
-    /// The statements of the block, or none without a block.
+    /// The statements of the block. The list is empty if there is no block.
     var statements: [KeepalivedStatement] { block ?? [] }
 
     /// The words in one line.
@@ -198,7 +201,7 @@ extension KeepalivedStatement {
 
 /// The errors and remarks of a keepalived.conf, shared by all of its statements.
 final class KeepalivedNotes {
-    /// The errors at which keepalived exits, and unclear statements.
+    /// The errors that end the import: errors at which keepalived exits, and statements without a clear meaning.
     let errors = ImportErrors()
     private var remarks: [PlacedRemark] = []
 
@@ -206,7 +209,7 @@ final class KeepalivedNotes {
         remarks.append(PlacedRemark(kind, place, text))
     }
 
-    /// Returns the remarks since the last call.
+    /// Returns the remarks that were added since the last call.
     func popRemarks() -> [PlacedRemark] {
         defer { remarks = [] }
         return remarks

@@ -7,7 +7,7 @@ struct KeepalivedURL {
     private(set) var virtualHost: String?
     /// The accepted statuses. The default is that of keepalived since 2.0.
     private(set) var statuses = ["200-299"]
-    /// The regular expression with its options before it.
+    /// The regular expression behind its options, or nil if ipvsd has none.
     private(set) var regex: String?
 
     private var pattern: (text: String, place: SourcePlace)?
@@ -16,13 +16,13 @@ struct KeepalivedURL {
     private var isReversed = false
     private var namesStatuses = false
 
-    /// The options of PCRE that have a letter.
+    /// The letters of PCRE options, as in `(?i)`, by keepalived's names of the options.
     private static let letters = [
         "caseless": "i", "multiline": "m", "dotall": "s", "extended": "x", "dupnames": "J", "ungreedy": "U",
     ]
-    /// The options of PCRE that begin an expression.
+    /// The verbs of PCRE options, which begin an expression, by keepalived's names of the options.
     private static let verbs = ["utf": "(*UTF)", "ucp": "(*UCP)"]
-    /// The options of PCRE without an effect on the result.
+    /// The PCRE options that have no effect on the result of a match.
     private static let idle = ["no_auto_possess", "no_start_optimize", "no_dotstar_anchor"]
 
     init(_ statement: KeepalivedStatement, _ remarks: inout [PlacedRemark]) throws(InvalidValue) {
@@ -90,7 +90,7 @@ struct KeepalivedURL {
         }
     }
 
-    /// Adds a status such as `200`, or a range such as `200-299`. The first one replaces the default.
+    /// Adds a status such as `200`, or a range such as `200-299`. The first status or range replaces the default.
     private mutating func add(status word: String) throws(InvalidValue) {
         let parts = word.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
         let first = try ImportNumbers.number(parts[0], in: 100...599, called: "status")

@@ -2,19 +2,19 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// A virtual_server block. Its own lines are read before its real servers, since they hold for all of these.
+/// A virtual_server block. Its own lines are read before its real servers, since the lines hold for all real servers.
 struct KeepalivedVirtualServer {
     private let statement: KeepalivedStatement
     private(set) var service: ImportedService
     private(set) var pace = KeepalivedPace()
     private(set) var forwarding: KeepalivedForwarding?
-    /// The forwarding without any lvs_method.
+    /// The forwarding of a real server if neither its block nor the virtual server's has an lvs_method.
     var standardForwarding: KeepalivedForwarding { .standard(at: statement.place) }
     private(set) var virtualHost: String?
     private(set) var weight = 1
     private(set) var inhibits = false
     private(set) var startsDown = false
-    /// The protocol, or nil without one.
+    /// The protocol, or nil if the block names none that ipvsd balances.
     private var transport: TransportProtocol?
     /// Whether keepalived ignores the whole block.
     private var isIgnored = true
@@ -71,7 +71,7 @@ struct KeepalivedVirtualServer {
         case "weight": weight = try line.number(in: 1...2_147_483_647, called: "weight")
         case "inhibit_on_failure": inhibits = isOn(line)
         case "quorum":
-            // Where it is none, it is 1.
+            // After a bad value the quorum is 1.
             service.policy.quorum.required = 1
             service.policy.quorum.required = try line.number(in: 1...4_294_967_295, called: "quorum")
         case "hysteresis":
@@ -114,13 +114,13 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// Returns true. A flag of a virtual server has no value, and keepalived ignores any.
+    /// Returns true, as a flag of a virtual server is on without a value. Notes any value, which keepalived ignores.
     private func isOn(_ line: KeepalivedStatement) -> Bool {
         line.endsBehind(0)
         return true
     }
 
-    /// Returns the netmask in full. keepalived parses it by inet_aton(3), by which 24 is 0.0.0.24.
+    /// Returns the netmask as four octets. keepalived parses netmasks by inet_aton(3), by which 24 is 0.0.0.24.
     private static func netmask(_ line: KeepalivedStatement) throws(InvalidValue) -> String {
         let text = try line.value("NETMASK")
         if IPv4Address(text) != nil { return text }
@@ -217,7 +217,7 @@ struct KeepalivedVirtualServer {
     private mutating func schedule() {
         for (word, place) in flags { ImportScheduling.set(flags: [word], at: place, &service) }
         if let onePacket { ImportScheduling.setOnePacket(at: onePacket, &service) }
-        // In keepalived services with every port or a netmask are persistent by default.
+        // In keepalived, any-port services and services with a netmask are persistent by default.
         if persistence == nil,
             netmask != nil || service.listeners.contains(where: { $0.port == nil && $0.transport != nil })
         {
@@ -249,7 +249,8 @@ struct KeepalivedVirtualServer {
         reader.file.services.append(whole.service)
     }
 
-    /// Remarks on several listeners. keepalived gives each address a service with a schedule of its own.
+    /// Adds a remark if the service has several listeners. keepalived gives each address a service with a schedule of
+    /// its own.
     private mutating func joinListeners() {
         guard service.listeners.count > 1 else { return }
         let isFelt = service.forwarding.persistence != nil || service.servers.contains { $0.server.thresholds != nil }
@@ -272,7 +273,8 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// Chooses the checks that most real servers have, and gives them to all.
+    /// Gives the service the checks that most of its real servers have. Adds a remark for each real server with other
+    /// checks.
     private mutating func joinChecks() {
         let usable = servers.filter { $0.imported != nil }
         var counts: [[ImportedCheck]: Int] = [:]
@@ -324,7 +326,7 @@ struct KeepalivedVirtualServer {
         }
     }
 
-    /// Decides whether a program of the quorum has the VIP. It has if its command contains the VIP.
+    /// Decides whether a program of the quorum has the VIP. A program has the VIP if its command names the VIP.
     private mutating func assignAddresses(_ reader: inout KeepalivedImport) {
         let programs = notifications.quorumPrograms
         guard let first = programs.first else { return }

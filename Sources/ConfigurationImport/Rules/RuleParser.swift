@@ -1,7 +1,7 @@
 internal import ServiceConfiguration
 
-/// Parses a line of ipvsadm by the rules of popt(3). Short options can be joined, as in `-At 10.0.0.100:80`. Long
-/// options have their value behind a space or "=".
+/// The parser of a line of ipvsadm by the rules of popt(3). Short options can be joined, as in `-At 10.0.0.100:80`.
+/// Long options have their value behind a space or "=".
 struct RuleParser {
     private enum Option {
         case command(Rule.Command)
@@ -48,7 +48,7 @@ struct RuleParser {
         self.words = words
     }
 
-    /// Parses a line, which may begin with "ipvsadm". An empty line or a comment becomes nil.
+    /// Parses a line, which may begin with "ipvsadm". Returns nil for an empty line or a comment.
     static func rule(_ line: some StringProtocol, place: SourcePlace) throws(InvalidValue) -> Rule? {
         var words: [String] = []
         // Only ASCII white space separates words in ipvsadm.
@@ -136,7 +136,8 @@ struct RuleParser {
         return value
     }
 
-    /// Parses a word without hyphens. ipvsadm up to 1.27 printed `pe NAME` and `ops`.
+    /// Parses a word that begins without a hyphen: a number of `--set`, or `pe NAME` and `ops` as ipvsadm up to 1.27
+    /// printed them.
     private mutating func parseBare(_ word: String) throws(InvalidValue) {
         if rule?.command == .setTimeouts, rule.map({ $0.arguments.count < 3 }) == true {
             rule?.arguments.append(word)
@@ -180,7 +181,7 @@ struct Rule {
     }
 
     enum Service: Hashable {
-        /// A service such as `A.B.C.D` or `A.B.C.D:PORT`. Both parts may be names.
+        /// The service's address, as `A.B.C.D` or `A.B.C.D:PORT`. Both parts may be names.
         case tcp(String)
         case udp(String)
         case sctp(String)
@@ -200,7 +201,7 @@ struct Rule {
     var service: Service?
     var isIPv6 = false
     var scheduler: String?
-    /// The time-out of persistence. It is empty for `-p` without one.
+    /// The time-out of persistence in seconds. It is empty for `-p` without a number, and nil without `-p`.
     var persistence: String?
     var netmask: String?
     var engine: String?

@@ -2,7 +2,7 @@ internal import Addresses
 internal import LoadBalancing
 internal import ServiceConfiguration
 
-/// Services from ipvsadm's rules. The rules are applied in their order, as in the kernel.
+/// The import of ipvsadm's rules, which are applied in their order, as in the kernel.
 struct RulesImport {
     private struct Entry {
         var rule: Rule
@@ -111,7 +111,7 @@ struct RulesImport {
         return place
     }
 
-    /// Sets the time-outs. 0 leaves a time-out as it is.
+    /// Sets the time-outs. A value of 0 leaves the time-out as it is.
     private mutating func setTimeouts(_ rule: Rule) throws(InvalidValue) {
         guard rule.arguments.count == 3 else {
             throw InvalidValue("--set takes three numbers", accepted: "--set TCP TCPFIN UDP, in seconds")
