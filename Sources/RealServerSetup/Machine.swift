@@ -12,11 +12,11 @@ struct Machine {
     let ownRules: [Rule]
     let segmentRules: SegmentRules.Presence
     private let filters: [String: [(priority: UInt32, handle: UInt32)]]
-    /// The filters on egress by interface. Among them are the programs that lower the MSS.
+    /// The tc filters on egress, by interface. Among them are the programs that lower the MSS.
     private let egressFilters: [String: [(priority: UInt32, handle: UInt32)]]
 
     init(_ socket: RouteSocket) throws {
-        // A director's devices carry checks, and no packets of clients.
+        // A director's devices are left out, as they carry checks, and no packets of clients.
         links = try socket.links().filter { !Names.directorDevices.contains($0.name) }
         addresses = try socket.addresses()
         routes = try socket.routes()
@@ -58,7 +58,7 @@ struct Machine {
         }
     }
 
-    /// Whether the interface has the program that redirects to that tunl0.
+    /// Whether the interface has the program that redirects to this tunl0. A filter's handle is the index of its tunl0.
     func hasProgram(on interface: String, for tunnel: Link) -> Bool {
         filters[interface, default: []].contains {
             $0.priority == Names.filterPriority && $0.handle == UInt32(bitPattern: tunnel.index)
@@ -79,13 +79,14 @@ extension RealServerSetup {
 enum Names {
     static let device = "tunl0"
     static let module = "ipip"
-    /// The devices of a director, on a machine that is both.
+    /// The devices of a director on a machine that is also a real server.
     static let directorDevices: Set<String> = ["ipvsd0", "ipvsd1"]
     /// The routing table of older versions for answers from the VIPs.
     static let table: UInt32 = 19_800
-    /// RTPROT_* of the routes and rules of older versions: `ip route show table 19800 proto 198`.
+    /// The protocol (RTPROT_*) of older versions' routes and rules: `ip route show table 19800 proto 198`.
     static let routeProtocol: UInt8 = 198
     static func isOurs(_ rule: Rule) -> Bool { rule.table == table && rule.protocolID == routeProtocol }
-    /// The priority of the stand-in's tc filter. The handle is tunl0's index, which shows whether its tunl0 is gone.
+    /// The priority of the stand-in's tc filter. The filter's handle is the index of its tunl0, which shows whether
+    /// that tunl0 is gone.
     static let filterPriority: UInt32 = 198
 }

@@ -3,13 +3,14 @@ import HostState
 import Netlink
 import SystemCalls
 
-/// The comparison of the machine with the wanted real server. It changes nothing.
+/// The comparison of the machine with the wanted real server. It makes the plan, and changes nothing.
 struct Planner {
     let vips: [IPAddress]
     let mss: MSSPolicy
-    /// The interfaces of tunnelled packets. Empty: all Ethernet interfaces that are up and have an IPv4 address.
+    /// The interfaces on which tunnelled packets come in. An empty list means all Ethernet interfaces that are up and
+    /// have an IPv4 address.
     let interfaces: [String]
-    /// Whether the kernel's ipip may be tried. False after it has failed.
+    /// Whether the kernel's ipip may be tried. It is false after ipip has failed.
     let mayUseKernelTunnel: Bool
     let machine: Machine
     /// The VIPs of earlier runs.
@@ -19,15 +20,17 @@ struct Planner {
     func plan() throws -> Plan {
         try refuseAddressesOfOtherDevices()
         let usesStandIn = try usesStandIn()
-        // The boot files come first, as networkd would remove the VIPs. ARP comes before the addresses: an answer for the
-        // VIP, or a request with it as the sender, would draw its traffic past the director.
+        // The boot files come first, as networkd would otherwise remove the VIPs. The parameters of ARP come before the
+        // addresses. Without them, an ARP answer for the VIP, or an ARP request from the VIP, would draw its traffic
+        // past the director.
         return try Plan(
             (bootSetup?.steps() ?? []) + arpSteps() + deviceSteps(usesStandIn) + filterSteps()
                 + (machine.tunnel?.isUp == true ? [] : [.setUp(Names.device)]) + addressSteps()
                 + (usesStandIn ? programSteps() : []) + segmentSteps())
     }
 
-    /// Refuses a VIP on a device of the LAN, where the host answers ARP for it. On lo it is harmless, and common with LVS.
+    /// Refuses a VIP on a device other than tunl0 and lo, as the host would answer ARP for the VIP there. A VIP on lo
+    /// is harmless, and common with LVS.
     private func refuseAddressesOfOtherDevices() throws(RealServerSetupError) {
         for entry in machine.addresses where vips.contains(entry.address) {
             guard let link = machine.link(index: entry.interface), !["lo", Names.device].contains(link.name) else {
@@ -96,13 +99,15 @@ struct Planner {
         try [
             // 1: answer only for addresses of the interface that the request came in on. 2 and 8 are stricter.
             sysctlStep("arp_ignore", of: "all", to: "1", unless: ["1", "2", "8"]),
-            // 2: the sender is the best address of the outgoing interface, for any source of the packet.
+            // 2: the sender of an ARP request is the best address of the outgoing interface, whatever the packet's
+            // source is.
             sysctlStep("arp_announce", of: "all", to: "2", unless: ["2"]),
         ].compactMap(\.self)
     }
 
-    /// Returns the steps that relax the reverse-path filter. A strict one (1) drops all clients' packets on tunl0, as
-    /// the way back is another interface. The kernel takes the larger of all's and the device's value, and 2 is larger.
+    /// Returns the steps that relax the reverse-path filter. A strict filter (1) drops all clients' packets on tunl0,
+    /// as the way back is another interface. The kernel takes the larger value of `all` and the device. So tunl0 gets 0
+    /// if `all` has 0, and else 2.
     private func filterSteps() throws -> [Step] {
         let all = Int(try Sysctl.read("net/ipv4/conf/all/rp_filter")) ?? 0
         let source = machine.tunnel == nil ? "default" : Names.device
@@ -134,7 +139,7 @@ struct Planner {
         case .none, .rules:
             added = [.lowerSegments(rules)] + programSteps(for: [])
         }
-        // The routes and rules of older versions are removed after that.
+        // The routes and rules of older versions are removed last, once the new rules are there.
         return added + removalOfCopies
     }
 
@@ -150,7 +155,8 @@ struct Planner {
         return [.removeSegmentRules]
     }
 
-    /// Returns the steps from the present programs to the programs of the wanted VIPs.
+    /// Returns the steps that detach and attach programs. Then exactly the wanted VIPs have a program on each LAN
+    /// interface.
     private func programSteps(for wanted: Set<IPAddress>) -> [Step] {
         let size: UInt32 = if case .value(let bytes) = mss { bytes } else { 0 }
         return machine.lan.map(\.name).flatMap { name in

@@ -5,8 +5,9 @@ public import HostState
 import Netlink
 import SystemCalls
 
-/// The set-up of this machine, or network namespace, as a real server. tunl0 decapsulates IPIP and has the VIPs. The LAN
-/// gets no ARP answers for them. The reverse-path filter lets clients in, and the MSS leaves room for the tunnel.
+/// The set-up of this machine, or network namespace, as a real server. tunl0 decapsulates IPIP and has the VIPs. The
+/// LAN gets no ARP answers for the VIPs. The reverse-path filter lets clients' packets in, and the MSS leaves room for
+/// the tunnel.
 public struct RealServerSetup {
     private let vips: [IPAddress]
     private let mss: MSSPolicy
@@ -14,9 +15,9 @@ public struct RealServerSetup {
     private let instance: InstancePaths
     private let bootSetup: BootSetup?
 
-    /// Describes a real server. `interfaces` matter only where the kernel has no ipip: tunnelled packets come in there. By
-    /// default these are all Ethernet interfaces that are up and have an IPv4 address. With a `bootSetup` the set-up outlives
-    /// a restart.
+    /// Describes a real server. `interfaces` are where tunnelled packets come in, which matters only if the kernel has
+    /// no ipip. An empty list means all Ethernet interfaces that are up and have an IPv4 address. With a `bootSetup`
+    /// the set-up outlives a restart.
     public init(
         vips: [IPAddress], mss: MSSPolicy = .auto, interfaces: [String] = [],
         instance: InstancePaths = InstancePaths(), bootSetup: BootSetup? = nil
@@ -33,8 +34,8 @@ public struct RealServerSetup {
         try namingPrivilege { try plan(mayUseKernelTunnel: true) }
     }
 
-    /// Makes the steps, and reports each completed one. On failure this run's changes are undone. `corrections` are steps
-    /// before the plan. With `alone` only they are made.
+    /// Makes the steps, and reports each completed one. On failure this run's changes are undone. `corrections` are
+    /// steps before the plan. If `alone` is true, only the corrections are made.
     public func apply(corrections: [Step] = [], alone: Bool = false, report: (Step) -> Void) throws {
         silenceLibbpf()
         try Self.changing(instance) { journal in
@@ -58,8 +59,9 @@ public struct RealServerSetup {
         }
     }
 
-    /// Undoes the changes of all earlier runs, the latest first. Returns true if all were undone. A change that fails stays
-    /// in the journal for another try. So does a tunl0 that others use, which is no failure.
+    /// Undoes the changes of all earlier runs, the latest first. Returns true if all were undone, except for a tunl0
+    /// that other programs use. A change whose undoing fails stays in the journal for another try, and so does such a
+    /// tunl0.
     public static func undo(
         instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
@@ -68,8 +70,8 @@ public struct RealServerSetup {
         }
     }
 
-    /// Undoes the set-up of some VIPs: their addresses, their elements of the MSS rules, and their lines in the boot files.
-    /// Where no other VIP is left, everything is undone.
+    /// Undoes the set-up of some VIPs: their addresses, their elements of the MSS rules, and their lines in the boot
+    /// files. If no other VIP is set up, everything is undone.
     public static func undo(
         vips: [IPAddress], instance: InstancePaths = InstancePaths(), report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
@@ -82,7 +84,7 @@ public struct RealServerSetup {
         }
     }
 
-    /// Calls `body` with the journal, which also gets the boot files from before a restart of the machine.
+    /// Calls `body` with the journal, which first gets the boot files from before a restart of the machine.
     private static func changing<Result>(
         _ instance: InstancePaths, _ body: (ChangeJournal) throws -> Result
     ) throws -> Result {
@@ -99,7 +101,7 @@ public struct RealServerSetup {
         _ changes: [Change], _ journal: ChangeJournal, _ report: (Change, (any Error)?) -> Void
     ) throws -> Bool {
         var kept = Set(journal.changes).subtracting(changes)
-        // A tunl0 that others use stays in the journal, and is no failure.
+        // A tunl0 that other programs use stays in the journal, and is not a failure.
         if let use = try othersUse(of: journal) {
             for change in changes where change.isOfTunnel && !kept.contains(change) {
                 kept.insert(change)
@@ -109,7 +111,8 @@ public struct RealServerSetup {
         return journal.undoAll(except: Array(kept), report: report)
     }
 
-    /// Returns an address or a route of another program on tunl0, which the removal of tunl0 would remove.
+    /// Returns in words an address or a route of another program on tunl0, which the removal of tunl0 would remove.
+    /// Returns nil if there is none.
     private static func othersUse(of journal: ChangeJournal) throws -> String? {
         let socket = try RouteSocket()
         guard let tunnel = try tunnel(of: journal, among: socket.links()) else { return nil }
@@ -120,7 +123,7 @@ public struct RealServerSetup {
             return "address \(other.address)"
         }
         let route = try socket.routes().first { route in
-            // RTPROT_KERNEL (2) is of the routes that come with addresses.
+            // RTPROT_KERNEL (2) is the protocol of routes that the kernel adds with addresses.
             route.type == RouteType.unicast && route.table != RouteTable.local
                 && ![Names.routeProtocol, 2].contains(route.protocolID)
                 && ([route.interface] + route.nextHops.map(\.interface)).contains(tunnel.index)
@@ -128,7 +131,8 @@ public struct RealServerSetup {
         return route.map { "route \($0.destinationDescription)" }
     }
 
-    /// Returns the journal's tunnel device, also under another name. The module's unloading removes it under any name.
+    /// Returns the journal's tunnel device, even if it was renamed, or nil if it is gone. The unloading of the module
+    /// removes the device under any name.
     private static func tunnel(of journal: ChangeJournal, among links: [Link]) -> Link? {
         let places = journal.changes.filter(\.isOfTunnel).compactMap(\.interface)
         let place = places.first { $0.index != nil } ?? .init(named: Names.device)
@@ -146,7 +150,7 @@ public struct RealServerSetup {
         return try includeAllSetUp(vips, instance) ? all : changes(of: vips, among: all)
     }
 
-    /// Returns the changes for these VIPs alone, with the boot files if these name no other VIPs.
+    /// Returns the changes for these VIPs. The boot files are among them if they name no other VIPs.
     private static func changes(of vips: [IPAddress], among changes: [Change]) -> [Change] {
         let boot = BootSetup.isOnly(vips) ? BootSetup.present() : []
         return changes.filter { $0.isOf(vips) || boot.contains($0) }
@@ -165,14 +169,14 @@ public struct RealServerSetup {
         return (changes + BootSetup.present().filter { !changes.contains($0) }).reversed()
     }
 
-    /// Returns the VIPs of all set-ups, from the journal, the boot files and the rules. Other addresses of tunl0 are other
-    /// programs'. Changes nothing.
+    /// Returns the VIPs of all set-ups, from the journal, the boot files and the rules. Other addresses on tunl0 belong
+    /// to other programs. Changes nothing.
     public static func knownVIPs(instance: InstancePaths = InstancePaths()) throws -> [IPAddress] {
         let journalled = try ChangeJournal.read(path: instance.realServerJournal)
         return try Set(journalled.compactMap(\.vip) + BootSetup.presentVIPs() + rulesVIPs(RouteSocket())).sorted()
     }
 
-    /// Returns the interfaces where a program decapsulates tunnelled packets. Changes nothing.
+    /// Returns the names of the interfaces where a program decapsulates tunnelled packets. Changes nothing.
     public static func ingressInterfaces(instance: InstancePaths = InstancePaths()) throws -> [String] {
         let links = try RouteSocket().links()
         let names = try ChangeJournal.read(path: instance.realServerJournal).compactMap { change -> String? in
@@ -192,6 +196,7 @@ public struct RealServerSetup {
 
 extension Change {
     /// The VIP of a change: an address on tunl0, an element of the MSS rules, a rule, or a program that lowers the MSS.
+    /// Nil for any other change.
     fileprivate var vip: IPAddress? {
         switch self {
         case .address(let place, let address, _, _) where place.name == Names.device: address
@@ -219,7 +224,7 @@ extension Change {
         }
     }
 
-    /// Whether the change is for these VIPs alone.
+    /// Whether the change is for one of these VIPs.
     fileprivate func isOf(_ vips: [IPAddress]) -> Bool { vip.map(vips.contains) == true }
 }
 
@@ -232,7 +237,7 @@ private func namingPrivilege<Result>(_ body: () throws -> Result) throws -> Resu
     }
 }
 
-/// An error of the set-up that is not simply the kernel's.
+/// An error of the set-up that has an exit code of its own.
 public enum RealServerSetupError: Error, CustomStringConvertible {
     /// An operation needs root: exit code 77.
     case missingPrivilege(String)

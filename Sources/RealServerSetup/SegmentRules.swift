@@ -1,12 +1,14 @@
 public import Addresses
 import HostState
 
-/// The rules of nftables that lower the MSS in SYN-ACKs from the VIPs: `nft list table ip ipvsd`. The director adds 20
-/// bytes to clients' packets. The rules come after srcnat, where answers of containers have the VIP as their source, too.
+/// The rules of nftables that lower the MSS in SYN-ACKs from the VIPs, which `nft list table ip ipvsd` shows. They make
+/// room for the 20 bytes that the director adds to clients' packets. The rules come after srcnat, where answers of
+/// containers have the VIP as their source, too.
 public struct SegmentRules: Sendable, Hashable {
-    /// A rule that lowers a larger MSS, and raises none (nft_exthdr.c).
+    /// A rule that lowers an MSS above `size`, and never raises an MSS (nft_exthdr.c).
     struct Limit: Sendable, Hashable {
-        /// The segment sizes of routes to which the rule applies (`rt mtu`, the MTU less 40). Nil: all.
+        /// The segment sizes of the routes to which the rule applies (`rt mtu`, the route's MTU less 40). Nil means all
+        /// routes.
         var range: ClosedRange<Int>?
         var size: Int
 
@@ -15,8 +17,8 @@ public struct SegmentRules: Sendable, Hashable {
             self.size = size
         }
 
-        /// The limit for routes of that MTU, and of MTUs smaller by up to 19, whose segments do not fit the tunnel either.
-        /// Nil: the MTU is out of range.
+        /// Makes the limit for routes of this MTU, and of MTUs smaller by up to 19, whose segments do not fit the
+        /// tunnel either. The result is nil if the MTU is out of range.
         init?(mtu: UInt32) {
             let overhead = Int(MSSPolicy.overhead)
             guard mtu <= UInt16.max, mtu > 2 * overhead else { return nil }
@@ -28,7 +30,7 @@ public struct SegmentRules: Sendable, Hashable {
     enum Presence: Sendable, Hashable {
         case none
         case rules(SegmentRules)
-        /// A table of that name with other chains or sets in it.
+        /// A table of the same name with other chains or sets, which ipvsd did not make.
         case foreign
     }
 
@@ -36,20 +38,20 @@ public struct SegmentRules: Sendable, Hashable {
     static let set = "vips"
     private static let hook = "postrouting"
     private static let lowering = "lower"
-    /// The chain's priority, one after srcnat.
+    /// The chain's priority, which is the next after srcnat's 100.
     private static let priority = 101
 
     public internal(set) var vips: Set<IPAddress>
     var limits: Set<Limit>
 
-    /// Returns the rules in the kernel. Nil: there are none.
+    /// Returns ipvsd's rules in the kernel, or nil if there are none.
     public static func present() throws -> SegmentRules? {
         if case .rules(let rules) = try presence() { rules } else { nil }
     }
 
     static func presence() throws -> Presence { try NFTables.contents(of: table).map(presence) ?? .none }
 
-    /// Reads the contents of the table. A damaged table has no limits.
+    /// Reads the contents of the table. Rules of a damaged table count as without limits, so that they are replaced.
     static func presence(_ contents: [JSON]) -> Presence {
         var rules = SegmentRules(vips: [], limits: [])
         var isHooked = false
@@ -83,13 +85,14 @@ public struct SegmentRules: Sendable, Hashable {
         return Limit(range: ends[0]...ends[1], size: size)
     }
 
-    /// Whether these rules include the others. Limits for MTUs that no route has any more do no harm.
+    /// Whether these rules do at least what the others do. Limits for MTUs that no route has any more do no harm.
     func cover(_ other: SegmentRules) -> Bool {
         vips.isSuperset(of: other.vips) && limits.isSuperset(of: other.limits)
             && limits.filter { $0.range == nil } == other.limits.filter { $0.range == nil }
     }
 
-    /// Returns the MSS in the VIP's answers after the rules, by a route of that MTU.
+    /// Returns the MSS after the rules in an answer of `vip` that announces `size`. The answer leaves by a route of
+    /// this MTU.
     public func lowered(_ size: UInt32, from vip: IPAddress, mtu: UInt32) -> UInt32 {
         guard vips.contains(vip) else { return size }
         let allowed = Int(mtu) - 40
@@ -99,7 +102,7 @@ public struct SegmentRules: Sendable, Hashable {
 
     // MARK: The kernel
 
-    /// The commands of nft(8) that replace the present table in one transaction.
+    /// The commands of nft(8) that replace the table by these rules in one transaction.
     var commands: String {
         let elements = vips.sorted().map { "\($0)" }.joined(separator: ", ")
         let lines = limits.sorted { $0.size > $1.size }.map { limit in
@@ -125,18 +128,18 @@ public struct SegmentRules: Sendable, Hashable {
             """
     }
 
-    /// The changes of the commands, for the journal.
+    /// The changes that `commands` make, for the journal.
     var changes: [Change] {
         [.netfilterTable(name: Self.table)]
             + vips.sorted().map { .netfilterElement(table: Self.table, set: Self.set, address: $0) }
     }
 }
 
-/// A program that lowers the MSS where nftables cannot. Its filter identifies it: the handle is the VIP, and the priority is
-/// the size.
+/// A program that lowers the MSS where nftables cannot. A tc filter identifies its program: the handle is the VIP in
+/// host byte order, and the priority stands for the size.
 public struct SegmentProgram: Sendable, Hashable {
     public var vip: IPv4Address
-    /// The MSS. 0: the interface's MTU less 60.
+    /// The MSS in bytes. 0 means the interface's MTU less 60.
     public var size: UInt32
 
     var priority: UInt32 { size == 0 ? Names.filterPriority : size }
@@ -145,12 +148,12 @@ public struct SegmentProgram: Sendable, Hashable {
 /// The rule for the MSS that a real server announces in its answers from a VIP. The director adds 20 bytes to the client's
 /// packets, so a segment that fits the client's way may be too long for the tunnel.
 public enum MSSPolicy: Sendable, Hashable {
-    /// The size that leaves room for one more IPv4 header: the route's MTU less 60.
+    /// An MSS that leaves room for one more IPv4 header: the route's MTU less 60.
     case auto
     case off
     /// A number of bytes of TCP payload.
     case value(UInt32)
 
-    /// Outer IPv4 header, inner IPv4 header, TCP header.
+    /// The bytes of the outer IPv4 header, the inner IPv4 header and the TCP header.
     static let overhead: UInt32 = 20 + 20 + 20
 }

@@ -6,7 +6,7 @@ import HostState
 import Netlink
 import SystemCalls
 
-/// The error of a step whose kernel has no working ipip.
+/// The error of a step on a kernel without a working ipip.
 struct NoKernelTunnel: Error {}
 
 /// The steps of a real server's set-up.
@@ -15,8 +15,9 @@ extension Step {
 
     static let loadTunnelModule = Step.loadModule(Names.module, orElse: NoKernelTunnel())
 
-    /// Creates the kernel's ipip device, unless the module's loading has created it. With
-    /// net.core.fb_tunnels_only_for_init_net a namespace has no tunl0 of its own. A tunnel between any ends does the same.
+    /// Creates the kernel's ipip device, unless the loading of the module has created it. With
+    /// net.core.fb_tunnels_only_for_init_net a namespace has no tunl0 of its own. A tunnel without fixed ends takes the
+    /// same packets.
     static let createTunnel = Step("create \(Names.device) (kernel ipip)") { _, socket in
         if try socket.link(named: Names.device) != nil { return [] }
         return [
@@ -33,7 +34,7 @@ extension Step {
         ]
     }
 
-    /// Creates the stand-in for kernels without ipip.
+    /// Creates the TUN device of the stand-in, for kernels without ipip.
     static let createTUN = Step("create \(Names.device) (TUN device, as this kernel has no ipip)") { _, _ in
         [
             .make([.tun(name: .init(named: Names.device))]) {
@@ -44,7 +45,7 @@ extension Step {
         ]
     }
 
-    /// Attaches the program that strips the outer header.
+    /// Attaches the stand-in's program, which strips the outer header.
     static func attachProgram(to interface: String) -> Step {
         Step("attach program decapsulate to ingress of \(interface)") { _, socket in
             let link = try named(interface, socket)
@@ -91,7 +92,7 @@ extension Step {
             + [.run { try NFTables.removeTable(SegmentRules.table) }]
     }
 
-    /// The layout of the program's constants.
+    /// The layout of the program's constants. `vip` is in network byte order.
     private struct SegmentSettings: BitwiseCopyable {
         var vip: UInt32
         var size: UInt32
@@ -119,17 +120,17 @@ extension Step {
         }
     }
 
-    /// Removes a copy of a route with an MSS, which an older version made.
+    /// Removes a copy of a route, to which an older version added an MSS.
     static func remove(_ route: Route, named text: String) -> Step {
         Step("remove \(text)") { _, _ in [.undo(.route(route))] }
     }
 
-    /// Removes a rule of an older version, which leads to such copies.
+    /// Removes a routing rule of an older version, which leads to such copies of routes.
     static func remove(_ rule: Rule) -> Step { Step("remove rule \(rule)") { _, _ in [.undo(.rule(rule))] } }
 
     // MARK: Files
 
-    /// Writes a boot file.
+    /// Writes a boot file, and creates the missing directories above it.
     static func write(_ file: BootFile) -> Step {
         let text: String? = if case .text(let text, _) = file.contents { text } else { nil }
         return Step("write \(file.path)", text: text) { _, _ in

@@ -2,20 +2,20 @@ import Glibc
 import HostState
 import SystemCalls
 
-/// A file of the machine's configuration that ipvsd writes. A header identifies a text as ipvsd's, and the target
-/// identifies a link.
+/// A file of the machine's configuration that ipvsd writes. A text is ipvsd's if it contains `header`, and a link is
+/// ipvsd's by its target.
 public struct BootFile: Sendable, Hashable {
     public enum Contents: Sendable, Hashable {
         /// A text that contains `header`.
         case text(String, isExecutable: Bool)
-        /// A symbolic link, such as one of `systemctl enable`.
+        /// A symbolic link, such as `systemctl enable` makes.
         case link(to: String)
     }
 
     public let path: String
     public let contents: Contents
 
-    /// The first line of each file, which is a comment in all formats.
+    /// The first line of each text, or the second line of a script. It is a comment in all formats.
     static let header = "# Written by 'ipvsd realserver-setup --persist'; 'ipvsd realserver-setup --undo' removes it.\n"
 
     /// Whether ipvsd wrote the file, so that it may be replaced or removed.
@@ -25,7 +25,7 @@ public struct BootFile: Sendable, Hashable {
         return String(decoding: bytes.prefix(512), as: UTF8.self).contains(header)
     }
 
-    /// Returns the file at that path. Nil: there is none that ipvsd wrote.
+    /// Returns the file at the path, or nil if ipvsd wrote no file there.
     static func present(at path: String) -> BootFile? {
         guard isOurs(path) else { return nil }
         if let target = File.link(path) { return BootFile(path: path, contents: .link(to: target)) }
@@ -35,7 +35,7 @@ public struct BootFile: Sendable, Hashable {
             path: path, contents: .text(String(decoding: bytes, as: UTF8.self), isExecutable: isExecutable))
     }
 
-    /// Writes the file, and replaces a present one.
+    /// Writes the file, and replaces a present file or link.
     func write() throws(SystemError) {
         switch contents {
         case .text(let text, let isExecutable):
@@ -46,14 +46,15 @@ public struct BootFile: Sendable, Hashable {
         }
     }
 
-    /// Restores files of earlier runs that a failed run has overwritten or removed. The journal has no contents of files.
+    /// Restores those of the files `former` that a failed run has overwritten or removed, as the journal has no
+    /// contents of files.
     static func restore(_ former: [BootFile], _ journal: ChangeJournal) {
         let lost = former.filter { !$0.isWritten }
         for file in lost { try? journal.make(.file(path: file.path)) { try file.write() } }
         if !lost.isEmpty { HostManager.reload() }
     }
 
-    /// Whether the file is there with these contents.
+    /// Whether the file is there with these contents. The mode of a text is not compared.
     var isWritten: Bool {
         switch contents {
         case .text(let text, _): File.link(path) == nil && (try? File.read(path)) == Array(text.utf8)

@@ -4,7 +4,8 @@ import HostState
 import SystemCalls
 
 extension BootSetup {
-    /// Returns the steps to files that differ from the present ones. A file that ipvsd did not write is a conflict.
+    /// Returns the steps that write files that are missing or differ, and remove files that are no longer needed.
+    /// Throws a conflict where ipvsd did not write the present file.
     func steps() throws(RealServerSetupError) -> [Step] {
         let differing = files.filter { !$0.isWritten }
         for file in differing where (File.exists(file.path) || File.link(file.path) != nil) {
@@ -12,7 +13,7 @@ extension BootSetup {
                 throw .conflict("\(file.path) is there, and ipvsd did not write it")
             }
         }
-        // Files for another manager, which ran the host's network before.
+        // These files are for another manager, which ran the host's network before.
         let stale = Self.paths(namespace: namespace).filter { path in
             !files.contains { $0.path == path } && BootFile.isOurs(path)
         }
@@ -20,13 +21,13 @@ extension BootSetup {
         return steps + (steps.isEmpty || !HostManager.hasSystemd ? [] : [.reload])
     }
 
-    /// Returns the files of earlier runs for this network namespace. They outlive a restart of the machine, the journal does
-    /// not.
+    /// Returns the files of earlier runs for this network namespace, with their directories, as changes. The files
+    /// outlive a restart of the machine, and the journal does not.
     static func present() -> [Change] {
         let namespace = InstancePaths.isInitialNetworkNamespace ? nil : InstancePaths.networkNamespaceName
         guard InstancePaths.isInitialNetworkNamespace || namespace != nil else { return [] }
         let paths = paths(namespace: namespace).filter(BootFile.isOurs)
-        // Directories that ipvsd may have created. They are undone last, and only if they are empty.
+        // The directories that ipvsd may have created. They are undone last, and only if they are empty.
         let directories =
             [vipFile(namespace: namespace), networkdPath, packetFilterPath].filter(paths.contains)
             .map(File.parent(of:))
@@ -42,7 +43,7 @@ extension BootSetup {
         return !present.isEmpty && Set(present).isSubset(of: vips)
     }
 
-    /// Removes VIPs from the boot files, if these set up other VIPs, too.
+    /// Removes VIPs from the boot files. If no other VIP would be left there, changes nothing.
     static func remove(_ vips: [IPAddress]) throws {
         guard let present = presentList, present.vips.contains(where: vips.contains), !isOnly(vips) else { return }
         try list(of: present.vips.filter { !vips.contains($0) }, namespace: present.namespace).write()
@@ -56,12 +57,13 @@ extension BootSetup {
         return (text.split(separator: "\n").compactMap { IPv4Address(String($0)).map(IPAddress.v4) }, namespace)
     }
 
-    /// Enters the present files into the journal.
+    /// Enters the present boot files into the journal.
     static func adopt(into journal: ChangeJournal) throws {
         for change in present() { try journal.make(change) {} }
     }
 
-    /// Calls `body`, which undoes the journal, and then has systemd read its files again. Units are stopped before.
+    /// Stops the units of the journal's files, and calls `body`, which undoes the journal. Then has systemd read its
+    /// files again.
     static func reloading<Result>(_ journal: ChangeJournal, _ body: () throws -> Result) rethrows -> Result {
         let files = journal.changes.compactMap { if case .file(let path) = $0 { path } else { nil } }
         let units = files.filter { $0.hasPrefix("/etc/systemd/system/") && $0.hasSuffix(".service") }
@@ -77,7 +79,7 @@ extension BootSetup {
 }
 
 extension HostManager {
-    /// Has systemd and networkd read their files again, where they run.
+    /// Has systemd and networkd read their files again, if they run.
     static func reload() {
         guard hasSystemd else { return }
         _ = Command.status("systemctl", ["daemon-reload"])

@@ -3,8 +3,8 @@ import Glibc
 import HostState
 import SystemCalls
 
-/// The set-up of a real server when the machine starts. Interfaces and their MTUs are known only when the network is up.
-/// So the manager of the host's network calls the operator's command, with the VIPs from a file.
+/// The set-up of a real server when the machine starts. Interfaces and their MTUs are known only when the network is
+/// up. So the manager of the host's network runs `realserver-setup` again, with the VIPs from a file.
 public struct BootSetup: Sendable {
     public var manager: HostManager
     /// All VIPs that are set up at a start.
@@ -13,9 +13,9 @@ public struct BootSetup: Sendable {
     public var program: String
     /// The arguments of `realserver-setup` besides the VIPs.
     public var arguments: [String]
-    /// The network namespace's name in /run/netns. Nil: the machine's first network namespace.
+    /// The network namespace's name in /run/netns, or nil for the machine's first network namespace.
     public var namespace: String?
-    /// Whether systemd runs. Without it the script of ifup(8) does all.
+    /// Whether systemd runs. If not, the script of ifup(8) alone sets up the real server.
     var hasSystemd = HostManager.hasSystemd
 
     public init(
@@ -30,7 +30,7 @@ public struct BootSetup: Sendable {
 
     static let name = "ipvsd-realserver"
 
-    /// Returns the path of the file with one VIP a line, which `realserver-setup --vip-file` reads.
+    /// Returns the path of the file with one VIP on each line, which `realserver-setup --vip-file` reads.
     public static func vipFile(namespace: String?) -> String { "/etc/ipvsd/realserver\(suffix(namespace)).vips" }
 
     private static func suffix(_ namespace: String?) -> String { namespace.map { "-\($0)" } ?? "" }
@@ -43,7 +43,7 @@ public struct BootSetup: Sendable {
             text(Self.unitPath(namespace), unitText),
             BootFile(path: Self.wantsPath(namespace), contents: .link(to: Self.unitPath(namespace))),
         ]
-        // nftables.service is about the machine's first network namespace only.
+        // nftables.service works in the machine's first network namespace only.
         let dropIn = namespace == nil ? [text(Self.packetFilterPath, packetFilterText)] : []
         let list = Self.list(of: vips, namespace: namespace)
         return switch manager {
@@ -65,9 +65,9 @@ public struct BootSetup: Sendable {
         "/etc/systemd/system/multi-user.target.wants/\(unit(namespace))"
     }
     static let packetFilterPath = "/etc/systemd/system/nftables.service.d/\(name).conf"
-    // It sorts before all others, as the first file that matches decides.
+    // The name sorts before the names of other files, as networkd takes the first file that matches.
     private static let networkPath = "/etc/systemd/network/00-\(name).network"
-    /// The file of older versions, by which networkd kept foreign routing rules.
+    /// The path of a file of older versions, by which networkd kept foreign routing rules.
     static let networkdPath = "/etc/systemd/networkd.conf.d/\(name).conf"
     private static let hookPath = "/etc/network/if-up.d/\(name)"
 
@@ -91,8 +91,8 @@ public struct BootSetup: Sendable {
 
     // MARK: systemd
 
-    /// The text of the unit. It is retried without a limit, as an interface or a network namespace may come later. It is not
-    /// retried after exit code 64, an invalid value.
+    /// The text of the unit. systemd retries it without a limit, as an interface or a network namespace may come later.
+    /// It is not retried after exit code 64, which means an invalid value.
     private var unitText: String {
         // The script of ifup(8) may run at the same time.
         let lock = manager == .ifupdown ? "/usr/bin/flock -w 30 \(Self.lockPath) " : ""
@@ -151,8 +151,8 @@ public struct BootSetup: Sendable {
 
     private static let lockPath = "/run/lock/\(name)"
 
-    /// The text of the script that ifup(8) calls. A stanza for tunl0 would not do: `source interfaces.d/*` comes first, and
-    /// interfaces that come up later count, too.
+    /// The text of the script that ifup(8) calls. A stanza for tunl0 would not do, as `source interfaces.d/*` comes
+    /// before the other stanzas. Interfaces that come up later also count.
     private var hookText: String {
         """
         # ifup(8) calls this for each interface that comes up, as its MTU may be new.
@@ -170,22 +170,24 @@ public struct BootSetup: Sendable {
     }
 }
 
-/// The program that sets up the host's network when the machine starts. It also sets up the real server again.
+/// The program that sets up the host's network when the machine starts. It then also sets up the real server, by files
+/// that ipvsd writes.
 public enum HostManager: String, CaseIterable, Sendable {
     /// systemd-networkd. The files are a unit of ipvsd's and a .network file that leaves tunl0 unmanaged.
     case networkd
-    /// ifup(8). The files are a script, which it calls for each interface that comes up, and a unit of ipvsd's.
+    /// ifup(8). The files are a script, which ifup calls for each interface that comes up, and with systemd also a unit
+    /// of ipvsd's.
     case ifupdown
     /// systemd with another manager of the network, or none. The file is a unit of ipvsd's.
     case unit
 
-    /// The manager of this host. Nil: none of them runs, as in a container without an init of its own.
+    /// The manager of this host. It is nil if none of them runs, as in a container without an init of its own.
     public static var running: HostManager? { detect(exists: File.exists, read: { try? File.read($0) }) }
 
     static func detect(exists: (String) -> Bool, read: (String) -> [UInt8]?) -> HostManager? {
         if exists("/run/systemd/system"), exists("/run/systemd/netif/state") { return .networkd }
         if hasBroughtUp(read("/run/network/ifstate")), exists("/etc/network/if-up.d") { return .ifupdown }
-        // sd_booted(3)
+        // sd_booted(3) looks for the same directory.
         return exists("/run/systemd/system") ? .unit : nil
     }
 
