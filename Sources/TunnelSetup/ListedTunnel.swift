@@ -6,7 +6,7 @@ public import Netlink
 public struct ListedTunnel: Sendable {
     public let tunnel: Tunnel
     public let link: Link
-    /// The device that the tunnel is bound to.
+    /// The device that the tunnel is bound to, or nil if the tunnel is not bound.
     public let lower: Link?
     public let addresses: [InterfaceAddress]
 

@@ -2,8 +2,8 @@ import Addresses
 import HostState
 import Netlink
 
-/// The comparison of the machine with a wanted tunnel. Values that the operator did not give are not compared, so that a
-/// repeated command has nothing to do. It changes nothing.
+/// The comparison of the machine with a wanted tunnel. Values that the operator did not give are not compared, so that
+/// a repeated command has nothing to do. The comparison changes nothing.
 struct Planner {
     let desired: PointToPoint
     /// The machine's links.
@@ -31,7 +31,8 @@ struct Planner {
         return Plan(steps, notes: notes)
     }
 
-    /// Returns the device of that name, if it is as wanted. Nil: there is none.
+    /// Returns the tunnel of the wanted name, or nil if there is none. Throws if the name's device is not as wanted, or
+    /// if another tunnel has the same ends.
     private func present() throws(TunnelError) -> Tunnel? {
         guard let link = links.first(where: { $0.name == desired.name }) else {
             if let other = tunnels.first(where: {
@@ -74,7 +75,7 @@ struct Planner {
         if !addresses.contains(where: { $0.address == .v4(desired.local) }) {
             notes.append("\(desired.local) is no address of this machine: nothing will arrive by \(desired.name)")
         }
-        // The kernel prefers the tunnel with both ends (ip_tunnel_lookup) to tunl0.
+        // The kernel prefers a tunnel with both ends to tunl0 (ip_tunnel_lookup).
         if let fallback = links.first(where: { $0.name == TunnelSetup.fallbackName }), fallback.isUp,
             let vip = addresses.first(where: { $0.interface == fallback.index })
         {

@@ -6,7 +6,7 @@ public struct PointToPoint: Sendable, Hashable {
     public var name: String
     public var local: IPv4Address
     public var remote: IPv4Address
-    /// The TTL of the outer header. 0: the inner header's TTL.
+    /// The TTL of the outer header. 0 means the inner header's TTL.
     public var ttl: UInt8?
     /// The largest inner packet, in bytes.
     public var mtu: UInt32?
@@ -15,7 +15,7 @@ public struct PointToPoint: Sendable, Hashable {
     /// An address of the tunnel device itself.
     public struct Address: Sendable, Hashable, CustomStringConvertible {
         public var own: IPAddress
-        /// The address of the far end. The prefix length is then the peer's.
+        /// The address of the far end, or nil. If there is one, the prefix length belongs to it.
         public var peer: IPAddress?
         public var prefixLength: UInt8
 

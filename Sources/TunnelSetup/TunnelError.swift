@@ -1,10 +1,10 @@
 import SystemCalls
 
-/// The error of a tunnel that is not added, deleted or listed.
+/// An error in adding, deleting or listing a tunnel.
 public enum TunnelError: Error, Equatable, CustomStringConvertible {
     /// An operation needs root: exit code 77.
     case missingPrivilege(String)
-    /// No tunnel has that name: exit code 69.
+    /// No tunnel has the name: exit code 69.
     case notFound(String)
     /// Another device has the name or the two ends: exit code 69.
     case taken(String)

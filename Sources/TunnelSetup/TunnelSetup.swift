@@ -7,7 +7,8 @@ import SystemCalls
 /// The point-to-point IPIP tunnels of this network namespace, over rtnetlink. Added tunnels are journalled, so that they can
 /// be named and removed.
 public struct TunnelSetup {
-    /// The kernel's own ipip device, which receives packets that match no tunnel with ends. It must not be deleted.
+    /// The name of the kernel's own ipip device, which receives packets that match no tunnel with ends. The device must
+    /// not be deleted.
     public static let fallbackName = "tunl0"
 
     private let instance: InstancePaths
@@ -48,7 +49,8 @@ public struct TunnelSetup {
 
     // MARK: Delete
 
-    /// Deletes an IPIP tunnel of any program. With the last journalled one the module is unloaded, too.
+    /// Deletes an IPIP tunnel, whichever program made it. If no journalled tunnel is left, a module that ipvsd loaded
+    /// is unloaded, too.
     public func delete(_ name: String, report: (Change) -> Void) throws(TunnelError) {
         try changing { journal, socket in
             let change = try deletion(of: name, socket)
@@ -58,7 +60,7 @@ public struct TunnelSetup {
         }
     }
 
-    /// Undoes all changes of `add`. Returns true if all were undone.
+    /// Undoes the changes of all calls of `add`. Returns true if all were undone.
     public func deleteAll(report: (Change, (any Error)?) -> Void) throws(TunnelError) -> Bool {
         try changing { journal, _ in journal.undoAll(report: report) }
     }
@@ -84,7 +86,8 @@ public struct TunnelSetup {
         return .tunnel(name: .init(link))
     }
 
-    /// Removes the entries of a deleted tunnel, and the module's entry where no journalled tunnel is left.
+    /// Undoes the journal's other changes to a deleted tunnel. Also unloads the module if that is the journal's only
+    /// change left.
     private func dropEntries(of name: String, _ journal: ChangeJournal, _ report: (Change) -> Void) throws {
         for change in journal.changes.reversed() {
             switch change {
@@ -102,7 +105,7 @@ public struct TunnelSetup {
 
     // MARK: List
 
-    /// Returns all IPIP tunnels, or the one of that name.
+    /// Returns all IPIP tunnels, or only the tunnel called `name`. Throws if there is no such tunnel.
     public static func list(_ name: String? = nil) throws(TunnelError) -> [ListedTunnel] {
         try TunnelError.naming {
             let socket = try RouteSocket()
