@@ -9,7 +9,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A second daemon on the directory of the first.
+/// A second daemon on the pin directory of the first.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct AdoptionTests {
@@ -32,7 +32,7 @@ struct AdoptionTests {
         FlowKey(client: Standard.client, clientPort: 1000 + number, vip: vip, port: port)
     }
 
-    /// The memory of the tables that the control plane writes.
+    /// A copy of the tables that the control plane writes, by table.
     private struct Memory {
         var tables: [String: [UInt8]]
 
@@ -47,7 +47,7 @@ struct AdoptionTests {
             ]
         }
 
-        /// The tables' rows that differ.
+        /// Returns the numbers of the table's rows that differ. `row` is a row's size in bytes.
         func changes(from other: Memory, row: Int, in table: String) -> [Int] {
             guard let mine = tables[table], let others = other.tables[table] else { return [-1] }
             return (0..<(mine.count / row)).filter {
@@ -84,7 +84,7 @@ struct AdoptionTests {
             #expect(after.services.flatMap(\.servers).map(\.active) == before.services.flatMap(\.servers).map(\.active))
             #expect(second.seed == first.seed)
 
-            // The statistics are the same before the new daemon's first update and after it.
+            // Packets go to the same real servers before the new daemon's first update and after it.
             for round in 0..<2 {
                 for (flow, home) in zip(flows, homes) {
                     #expect(try second.send(flow.packet([.ack])) == home, "round \(round)")
@@ -134,7 +134,7 @@ struct AdoptionTests {
             for table in ["settings", "paths", "loads"] {
                 #expect(after.tables[table] == before.tables[table], "\(table)")
             }
-            // The former slices stay for packets that still use them.
+            // The former slices stay for packets that still use them, and new slices are in free places.
             let old = before.tables["slots"] ?? [], new = after.tables["slots"] ?? []
             #expect(zip(old, new).allSatisfy { $0 == $1 || $0 == 0 })
         }
@@ -216,7 +216,7 @@ struct AdoptionTests {
         }
     }
 
-    /// The first daemon was killed between the removal of a service's keys and of its rows.
+    /// The first daemon was killed after it had removed a service's keys, and before it removed the service's rows.
     @Test("rows without a service are released") func rowsWithoutAServiceAreReleased() throws {
         try withTwoDaemons { first, makeSecond in
             let service = try #require(try first.plane.snapshot().services.first { $0.address == Self.weighted })

@@ -4,7 +4,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Rows and slices are given out once, and rest when they are freed.
+/// The allocators of rows and slices. Each row or slice has one user at a time, and rests when it is freed.
 struct AllocatorTests {
     private let start = ContinuousClock.now
 
@@ -70,7 +70,7 @@ struct AllocatorTests {
         #expect([slices.allocate(size: 4, now: start + RowAllocator.grace)] == [Slice(first: 4, size: 4)])
     }
 
-    /// Compares with a map of every slot.
+    /// The slices in use are compared with a map of every slot.
     @Test("slices never overlap") func slicesNeverOverlap() throws {
         var random = SplitMix(seed: 3)
         var slices = SliceAllocator(capacity: 4096)

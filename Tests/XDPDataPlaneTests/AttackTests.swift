@@ -36,7 +36,7 @@ struct AttackTests {
         let tooBig = flow(port: 2000).packet([.syn], payload: 1460).bytes
         let stray = flow(port: 3000).packet([.ack]).bytes
         var counts: [String: UInt64] = [:]
-        // The other kinds have fewer than 20 answers each.
+        // Each other kind of answer has fewer than 20 packets, and so stays below the limit.
         for _ in 0..<10 {
             for _ in 0..<200 { counts.merge(try lab.run(stray).moved, uniquingKeysWith: +) }
             #expect(try lab.run(tooBig).moved["answered-too-big"] == 1)
@@ -83,7 +83,7 @@ struct AttackTests {
 
     // MARK: Persistence
 
-    /// Templates of clients whose connections carried data.
+    /// Makes confirmed templates by connections that carry data. Returns the real server of each client.
     private func settle(_ clients: [IPv4Address], in lab: Lab) throws -> [IPv4Address] {
         try clients.map { client in
             let connection = flow(client)
@@ -128,7 +128,7 @@ struct AttackTests {
                 try lab.send(frame)
             }
         }
-        // In another order, in which the ring would not name the same servers.
+        // The order is reversed, as the ring would then name other servers.
         for (client, server) in zip(clients, servers).reversed() {
             #expect(try lab.send(flow(client, port: 3000).packet([.syn])) == server)
         }

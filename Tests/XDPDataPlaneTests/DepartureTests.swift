@@ -8,15 +8,15 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The datagrams of a real server that is no longer in use. UDP has no FIN that ends its flows.
+/// Flows of datagrams at a real server that is no longer in use. UDP has no FIN that ends them.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct DepartureTests {
     enum Departure: CaseIterable, Sendable {
         case removed
-        /// A sorry server that is no longer needed, or a real server whose place it has.
+        /// A sorry server that is no longer needed, or a real server that the sorry server replaces.
         case standby
-        /// The wait for its drain has ended.
+        /// A drained real server, once the wait of `drain --timeout` has ended.
         case drained
     }
 
@@ -34,7 +34,7 @@ struct DepartureTests {
         }
     }
 
-    /// Three real servers behind a port of UDP and one of TCP, which are one service.
+    /// Returns one service of three real servers, with a UDP listener and a TCP listener.
     private static func configuration(
         _ departure: Departure? = nil, of leaving: IPv4Address? = nil,
         _ adjust: (inout VirtualService) -> Void = { _ in }

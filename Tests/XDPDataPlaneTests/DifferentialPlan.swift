@@ -7,14 +7,14 @@ import TestSupport
 
 /// The sequence of configurations for the model and the packet program.
 struct DifferentialPlan {
-    /// The constants of the programs, and the flows that compete for room.
+    /// The constants of the packet program, and the numbers of buckets and of flows that compete for them.
     struct Traits {
         var answersByRedirect: Bool
         var mayAnswer: Bool
-        /// Whether the director has MAC addresses. Without any, all frames are for it.
+        /// Whether the director's MAC addresses are set. If not, all frames are for the director.
         var knowsItsMACs: Bool
         var outerSources: IPv4Prefix?
-        /// The buckets of the flow table, with less room than the flows need, or with plenty.
+        /// The number of buckets of the flow table, which gives the flows plenty of room, or too little.
         var buckets: Int
         var flows: Int
     }
@@ -25,7 +25,7 @@ struct DifferentialPlan {
     var random: SplitMix
     let traits: Traits
     private(set) var services: [VirtualService] = []
-    /// The numbers of real servers that are not configured now.
+    /// The services that are not configured now.
     private var absent: [VirtualService] = []
     private(set) var paths: [UInt8: Path] = [:]
     private(set) var ingressMTU = 1500

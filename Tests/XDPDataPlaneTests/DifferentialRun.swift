@@ -21,7 +21,7 @@ final class DifferentialRun {
     private var plan: DifferentialPlan
     private var generator: PacketGenerator
     private var random: SplitMix
-    /// A generator of its own, so that explanations do not change a run.
+    /// The random numbers for explanations, which are separate so that explanations do not change a run.
     private var asking: SplitMix
     private(set) var questions = 0
     private var counters: [UInt64]
@@ -137,11 +137,11 @@ final class DifferentialRun {
     }
 
     private func sweep() throws {
-        // Sweeps again where a tick passed meanwhile.
+        // The sweep is repeated if a tick began meanwhile.
         for _ in 0..<100 {
             let before = try lab.plane.tick()
             try lab.plane.sweep()
-            // The next sweep may be late, and packets must not sweep until then.
+            // The next sweep may be late, and packets must not sweep until then. A value of 0 prevents that.
             lab.plane.maps.tableLoad[0].last_daemon_gc = 0
             guard try lab.plane.tick() == before else { continue }
             model.sweep(now: before)
@@ -149,7 +149,7 @@ final class DifferentialRun {
             model.sweepTemplates { services[$0].persistence }
             let present = Set(lab.plane.serverIDs.all.map(\.id))
             for id in model.servers.keys where !present.contains(Int(id)) { model.forget(id) }
-            // A sweep in another tick may have freed a real server's row, and the next one its templates.
+            // A repeated sweep may have freed a real server's row first, and then the templates with that server.
             for (key, template) in model.confirmedTemplates where model.servers[template.server] == nil {
                 if try lab.plane.maps.confirmedTemplates?.value(for: row(of: key)) == nil {
                     model.confirmedTemplates[key] = nil
@@ -160,7 +160,7 @@ final class DifferentialRun {
         throw Difference(description: "no sweep of 100 fits in a tick")
     }
 
-    /// Some flows are dropped to make room for new ones.
+    /// Drops some flows of the pool to make room for new ones.
     private func changePool() throws {
         let kept = generator.pool.filter { _ in Int.random(in: 0..<10, using: &random) > 0 }
         generator.pool = kept
@@ -180,8 +180,8 @@ final class DifferentialRun {
         way.pointee.value = way.pointee.value & (1 << 48 - 1) | UInt64(stamp) << 48
     }
 
-    /// Ages some flows, and the last handshakes of some servers. Expired flows stay expired. A revived flow would have
-    /// two entries, of which the program may find either.
+    /// Ages some flows, and the last completed handshakes of some servers. Expired flows stay expired. A revived flow
+    /// would have two entries, and the program may find either of them.
     private func age() throws {
         let now = try lab.now
         for place in model.flows.places.sorted(by: { ($0.bucket, $0.way) < ($1.bucket, $1.way) })
@@ -196,7 +196,7 @@ final class DifferentialRun {
         }
     }
 
-    /// Some flows and templates get the age of a limit: one tick less, or one more.
+    /// Sometimes gives the flow and its client's templates an age near a limit: one tick less, the limit, or one more.
     private func age(flowOf frame: [UInt8]) throws {
         guard Int.random(in: 0..<12, using: &random) == 0, let flow = model.flow(of: frame) else { return }
         let now = try lab.plane.tick()
@@ -224,7 +224,8 @@ final class DifferentialRun {
         Array(try lab.plane.maps.counterSums().prefix(Int(IPVSD_COUNTERS.rawValue)))
     }
 
-    /// Explains some packets before they are sent. An explanation takes longer than a packet.
+    /// Explains some packets before they are sent, as an explanation takes longer than a packet. Returns nil for
+    /// others.
     private func explain(_ frame: [UInt8]) throws -> (decision: PacketDecision, now: UInt32)? {
         guard Int.random(in: 0..<16, using: &asking) == 0, let packet = ExplainedPacket(frame) else { return nil }
         questions += 1
@@ -267,7 +268,8 @@ final class DifferentialRun {
             }
             return
         }
-        // A tick began, before the packet or after it. The model takes over the stamps of that tick.
+        // A tick began before the packet program read the time, or after that. The packet must agree with the model at
+        // either tick.
         var other = model
         let expected = model.handle(frame, now: before)
         if difference(expected, verdict, run.packet, moved) != nil || compareTouched(tolerance: 1) != nil {
@@ -367,7 +369,7 @@ final class DifferentialRun {
 
     private typealias Templates = WritableKeyPath<PathModel, [PathModel.TemplateKey: PathModel.Template]>
 
-    /// The templates of the model and of the packet program.
+    /// The pairs of a template map in the model and the same map in the packet program.
     private var templateMaps: [(Templates, BPFMap<ipvsd_template_key, ipvsd_template>)] {
         let maps = lab.plane.maps
         return [(\.templates, maps.templates)] + (maps.confirmedTemplates.map { [(\.confirmedTemplates, $0)] } ?? [])

@@ -7,8 +7,8 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Random packets and configurations, in the packet program and in a Swift model of it. IPVSD_SEED=n repeats a run, and
-/// IPVSD_DIFFERENTIAL_PACKETS=1000000 makes it long.
+/// Random packets and configurations, in the packet program and in a Swift model of it. IPVSD_SEED=n repeats the run
+/// with that seed, and IPVSD_DIFFERENTIAL_PACKETS=1000000 makes it long.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct DifferentialTests {
@@ -18,7 +18,7 @@ struct DifferentialTests {
         let packets = try Self.number("IPVSD_DIFFERENTIAL_PACKETS") ?? 50_000
         let seed = try Self.number("IPVSD_SEED") ?? UInt64.random(in: 1...UInt64(UInt32.max))
         print("differential test: IPVSD_SEED=\(seed) IPVSD_DIFFERENTIAL_PACKETS=\(packets)")
-        // On one CPU, per-CPU values are single values.
+        // The test stays on one CPU, so that per-CPU maps have a single value.
         try #require(clinux_stay_on_cpu(clinux_current_cpu()) == 0)
         defer { clinux_leave_cpu() }
 

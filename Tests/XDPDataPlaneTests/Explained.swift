@@ -11,7 +11,7 @@ import Testing
 
 /// The comparison of a packet's explanation with its end.
 extension PacketDecision {
-    /// Returns the difference; nil where they agree. `moved` has the counters by their names.
+    /// Returns the difference in words, or nil if both agree. `moved` has the counters by their names.
     func difference(from verdict: XDPDataPlaneTests.Verdict?, _ frame: [UInt8], moved: [String: UInt64]) -> String? {
         let counted = self.verdict == .ignored ? [] : ["received"] + [reason].compactMap(\.self) + events
         let expected = Dictionary(counted.map { ($0, UInt64(1)) }, uniquingKeysWith: +)
@@ -70,7 +70,7 @@ extension PacketDecision {
 }
 
 extension ExplainedPacket {
-    /// Reads the packet of a frame; nil where it cannot be explained, or is not for the director.
+    /// Reads the packet of a frame. The result is nil if the packet cannot be explained, or is not for the director.
     init?(_ frame: [UInt8]) {
         guard let l3 = PathModel.ipOffset(of: frame), Array(frame[..<6]) == PacketBuilder.director.bytes,
             frame[l3] == 0x45
@@ -101,7 +101,8 @@ extension ExplainedPacket {
 }
 
 extension Lab {
-    /// Explains the packet, expects no change of any map, sends the packet, and compares.
+    /// Explains the packet, and expects that no map changes. Then sends the packet, and compares its end with the
+    /// explanation.
     @discardableResult
     func expectExplained(
         _ builder: PacketBuilder, sourceLocation: SourceLocation = #_sourceLocation
@@ -115,13 +116,13 @@ extension Lab {
         #expect(changed.isEmpty, "asking changed \(changed)", sourceLocation: sourceLocation)
         let outcome = try run(frame)
         if let text = decision.difference(from: outcome.verdict, outcome.packet, moved: outcome.moved) {
-            // A tick that began meanwhile may decide, so the packet is explained again.
+            // A difference is accepted only if a tick began meanwhile, which may decide about the packet.
             #expect(try plane.tick() != now, "\(text)\nof\n\(annotated(frame))", sourceLocation: sourceLocation)
         }
         return decision
     }
 
-    /// The bytes of all maps.
+    /// Returns the bytes of all maps, by map.
     func contents() throws -> [String: [UInt8]] {
         func bytes<Value>(_ array: MappedArray<Value>) -> [UInt8] {
             Array(UnsafeRawBufferPointer(start: array.pointer(0), count: array.count * array.stride))

@@ -7,7 +7,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Directors without an explaining program, or with one over other tables.
+/// Directors without an explaining program, or with an explaining program over other tables.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct ExplanationRefusalTests {
@@ -54,7 +54,7 @@ struct ExplanationRefusalTests {
         }
     }
 
-    /// The program's pin is gone, and every server counts as the possible receiver of a packet.
+    /// The explaining program's pin is gone then, and every server counts as the possible receiver of a packet.
     @Test("an explaining program that the kernel refuses stops nothing") func aRefusedProgramStopsNothing() throws {
         try withPinDirectory { directory in
             let lab = try Lab(directory: directory, capacity: Self.small)

@@ -51,7 +51,8 @@ struct ExplanationTests {
         .sh: [[], [.shPort], [.shFallback], [.shPort, .shFallback]], .mh: [[], [.mhPort, .mhFallback]],
     ]
 
-    /// New connections and later packets, also of unknown connections, while servers fill up, fail and are drained.
+    /// Sends new connections and later packets, also of unknown connections, while servers fill up, fail and are
+    /// drained.
     @Test("explanations agree with each scheduler", arguments: Scheduler.allCases) func schedulers(
         _ scheduler: Scheduler
     ) throws {
@@ -67,7 +68,8 @@ struct ExplanationTests {
             for number in 0..<20 {
                 let decision = try lab.expectExplained(flow(number).packet([.syn]))
                 if let server = decision.server { chosen.insert(server) }
-                // Some schedulers refuse a connection rather than skip a full server.
+                // If the chosen server is full, some schedulers refuse the connection rather than choose another
+                // server.
                 #expect(decision.choices.count == 1)
                 #expect(decision.recording == (decision.server == nil ? nil : .recorded))
                 if number % 3 == 0 { try lab.expectExplained(flow(number).packet([.ack])) }
@@ -188,7 +190,7 @@ struct ExplanationTests {
         let id = try lab.serverID(Self.web, Standard.server(1))
         lab.plane.maps.connectionCounts[Int(id)].completed = UInt32(try lab.now &- 50)
         let decision = try lab.expectExplained(flow(1).packet([.syn]))
-        // fo chooses the same server. The Maglev table has another one, or no other.
+        // fo chooses the same server again. The Maglev table has another server for the client, or none.
         #expect(decision.connection?.fate == .serverSilent || decision.events.isEmpty)
         for number in 2..<12 {
             try lab.expectExplained(flow(number).packet([.syn]))
@@ -222,7 +224,7 @@ struct ExplanationTests {
         }
         try apply(desired)
         for number in 0..<12 { for _ in 0..<2 { try lab.expectExplained(flow(number, .udp).packet()) } }
-        // The three ways to depart: removal, standby, and the end of the wait for a drain.
+        // Server 1 was removed, server 2 is in standby, and the wait for the drain of server 3 has ended.
         desired.servers.removeFirst()
         desired.effective = [.v4(Standard.server(2)): .standby, .v4(Standard.server(3)): .listed(weight: 0)]
         desired.change(.v4(Standard.server(3))) { $0.movesDatagrams = true }
@@ -235,7 +237,7 @@ struct ExplanationTests {
             let isLeft = connection.server != kept
             #expect(connection.fate == (isLeft ? removal == .move ? .serverLost : .finishing : .kept))
             #expect(decision.server == (removal == .move ? kept : connection.server))
-            // A new flow of the same client.
+            // A new flow of the same client goes to the remaining server.
             var other = flow(number, .udp)
             other.clientPort = 60000
             #expect(try lab.expectExplained(other.packet()).server == kept)
@@ -302,7 +304,7 @@ struct ExplanationTests {
         }
     }
 
-    /// Half-open connections give way, and established ones do not.
+    /// Half-open connections of a full bucket give way to a new one, and established connections do not.
     @Test("a full bucket is explained", arguments: [false, true]) func theTableIsFull(_ areEstablished: Bool) throws {
         try apply(service(.rr))
         lab.plane.setHalfOpenLimit(0)
@@ -411,7 +413,8 @@ struct ExplanationTests {
         }
     }
 
-    /// Two VIPs would answer each other for ever. A connection that was recorded before goes on.
+    /// Two VIPs would answer each other for ever, so a new connection is dropped. A connection that was recorded before
+    /// goes on.
     @Test("another VIP as the source is explained", arguments: [false, true])
     func anotherVIPAsSource(isOnePacket: Bool) throws {
         func datagrams(_ vip: IPv4Address) -> VirtualService {
@@ -463,7 +466,7 @@ struct ExplanationTests {
             var capacity = Capacity.small
             capacity.flowBuckets = 4096
             let second = try Lab(directory: directory, capacity: capacity)
-            // The former program forwards until the new one is published.
+            // The former program forwards until the new one is published, and so explains until then.
             #expect(try XDPDataPlane.decision(on: packet, below: directory)?.connection?.bucket == connection.bucket)
             try second.plane.publish()
             let after = try #require(try XDPDataPlane.decision(on: packet, below: directory))
@@ -515,7 +518,7 @@ struct ExplanationTests {
 }
 
 extension Capacity {
-    /// The tables are small, so that all bytes can be compared before and after each packet.
+    /// A capacity of small tables, so that all bytes can be compared before and after each packet.
     fileprivate static let small = {
         var capacity = Capacity(connections: 2048)
         capacity.templates = 4096

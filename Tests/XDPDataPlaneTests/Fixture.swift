@@ -3,10 +3,10 @@ import LoadBalancing
 import Testing
 import XDPDataPlane
 
-/// A packet, its end, and its counters.
+/// A packet with its expected end and the counters that it moves.
 struct Fixture: Sendable, CustomTestStringConvertible {
     enum Output: Sendable {
-        /// The packet passes without a changed byte.
+        /// The packet goes to the director's own stack without a changed byte.
         case same
         /// The packet is dropped.
         case nothing
@@ -20,7 +20,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
     let packet: PacketBuilder
     let verdict: Verdict
     let output: Output
-    /// The counters that move by one. `received` also moves unless this is empty.
+    /// The counters that move by one. `received` also moves, unless the set is empty.
     let counters: Set<String>
 
     private init(
@@ -77,7 +77,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
         Fixture(description, after: earlier, packet, .transmit, .reply(reply), [counter])
     }
 
-    /// Runs the packet in a data plane without flows.
+    /// Runs the packet in a data plane without flows, and expects its end. `replyVerdict` is the verdict of a reply.
     @MainActor
     func check(in lab: Lab, repliesBy replyVerdict: Verdict = .transmit) throws {
         lab.forgetFlows()

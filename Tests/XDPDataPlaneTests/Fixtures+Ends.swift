@@ -145,7 +145,7 @@ extension Fixture {
         .ethernet().fromClient(to: Standard.main) { $0.protocolNumber = number }.payload(length)
     }
 
-    /// Returns an address with the same bit of the VIP filter as this VIP.
+    /// Returns another address that has the same bit of the VIP filter as this VIP.
     static func colliding(with vip: IPv4Address) -> IPv4Address {
         func bit(_ address: IPv4Address) -> UInt32 { (address.bigEndian &* 0x9E37_79B1) >> 16 }
         let other = (1..<(1 << 22)).lazy.map { IPv4Address(0x0B00_0000 + $0) }.first { bit($0) == bit(vip) }

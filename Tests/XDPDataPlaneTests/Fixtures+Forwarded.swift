@@ -1,9 +1,9 @@
 import Addresses
 import LoadBalancing
 
-/// The packets of the fixtures.
+/// The layers of packets from the fixtures' client.
 extension PacketBuilder {
-    /// Returns an IP packet from the fixtures' client. `self` has the layers before it.
+    /// Adds an IPv4 header with the fixtures' client as its source.
     func fromClient(to vip: IPv4Address, _ adjust: (inout IPv4Header) -> Void = { _ in }) -> PacketBuilder {
         ipv4(from: Standard.client, to: vip, adjust)
     }
@@ -24,11 +24,11 @@ extension PacketBuilder {
         ethernet().fromClient(to: vip).udp(to: port).payload(18)
     }
 
-    /// MSS, SACK permitted, timestamps, window scale.
+    /// TCP options: MSS, SACK permitted, timestamps, window scale.
     static let synOptions: [UInt8] = [2, 4, 5, 0xB4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]
-    /// Router alert (RFC 2113).
+    /// An IP option: router alert (RFC 2113).
     static let routerAlert: [UInt8] = [0x94, 4, 0, 0]
-    /// The largest possible options.
+    /// The largest possible options of a header: 40 bytes.
     static let fullOptions: [UInt8] = [UInt8](repeating: 1, count: 39) + [0]
 }
 

@@ -1,11 +1,11 @@
 import Addresses
 import LoadBalancing
 
-/// Fragments of a datagram (RFC 791 section 3.2). They go to the real server of the first one, and stay fragments.
+/// Fragments of a datagram (RFC 791 section 3.2). All go to the real server of the first fragment, and stay fragments.
 extension Fixture {
     private static let more: UInt16 = 0x2000
 
-    /// Returns a fragment of a datagram to port 80. `offset` counts eight bytes.
+    /// Returns the first fragment of a datagram to port 80.
     private static func first(
         to vip: IPv4Address = Standard.main, port: UInt16 = 80, id: UInt16 = 7, flags: UInt16 = more
     ) -> PacketBuilder {

@@ -1,7 +1,7 @@
 import Addresses
 import LoadBalancing
 
-/// ICMP errors about replies. They quote a real server's packet from the VIP to the client.
+/// ICMP errors about replies. Each error quotes a real server's packet from the VIP to the client.
 extension Fixture {
     private static let router = address("192.0.2.254")
     private static let tcpReply = quoted { $0.tcp(from: 80, to: Standard.clientPort, [.ack]).payload(100) }
@@ -139,7 +139,7 @@ extension Fixture {
         .passed("a timestamp request", message(type: 13), "passed-icmp-other"),
     ]
 
-    /// Returns a reply from the VIP as the client's side sees it.
+    /// Returns the IP packet of a reply from the VIP, as an ICMP error quotes it.
     private static func quoted(
         from vip: IPv4Address = Standard.main, to client: IPv4Address = Standard.client,
         _ adjust: (inout PacketBuilder.IPv4Header) -> Void = { _ in }, _ transport: (PacketBuilder) -> PacketBuilder

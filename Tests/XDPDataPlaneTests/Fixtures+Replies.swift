@@ -3,7 +3,7 @@ import LoadBalancing
 
 /// Packets that the packet program answers itself.
 extension PacketBuilder {
-    /// The reset of a packet without connection (RFC 9293 section 3.5.2).
+    /// Returns the reset that answers this packet without a connection (RFC 9293 section 3.5.2).
     func reset(from vip: IPv4Address, port: UInt16 = 80, sequence: UInt32 = 0, acknowledging: UInt32? = nil)
         -> PacketBuilder
     {
@@ -13,7 +13,7 @@ extension PacketBuilder {
             }
     }
 
-    /// "Unreachable", from the VIP, about this packet.
+    /// Returns the ICMP "destination unreachable" from the VIP about this packet.
     func unreachable(from vip: IPv4Address, code: UInt8, mtu: UInt32 = 0, tos: UInt8 = 0) -> PacketBuilder {
         let header = Int(ipPacket[0] & 15) * 4
         return wayBack.ipv4(from: vip, to: Standard.client) { ($0.id, $0.ttl, $0.tos) = (0, 64, tos) }

@@ -1,6 +1,6 @@
 import LoadBalancing
 
-/// Tags on the way out, and the director itself as the real server.
+/// Packets that leave with VLAN tags, and packets whose real server is the director itself.
 extension Fixture {
     static let forwardedOtherwise: [Fixture] = tagged + local
 

@@ -7,7 +7,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Floods of SYNs: unrecorded connections, clients that are served, and connections that stay.
+/// Floods of SYNs. Connections stay unrecorded, clients are still served, and present connections stay.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct FloodTests {
@@ -114,7 +114,7 @@ struct FloodTests {
         try expectExactCounts()
     }
 
-    /// The pairs are ten times the table's entries, and none counts as half-open.
+    /// The pairs are ten times as many as the entries of the table, and no pair counts as half-open.
     @Test("pairs of SYN and ACK evict no established connection") func pairsOfSYNAndACKDoNotDriveOutAConnection() throws
     {
         let established = (0..<200).map(client)

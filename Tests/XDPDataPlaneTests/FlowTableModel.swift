@@ -4,19 +4,19 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// The room of the flow table, in buckets of two halves of four flows. A flow goes to the half that its hash names, or
-/// else to the other half. Without room there, it goes to a second bucket that its hash names. Where no entry is free,
-/// the one of the lowest rank gives way.
+/// A model of the flow table's room, in buckets of two halves of four flows. A flow goes to the half that its hash
+/// names, or else to the other half. If neither has room, the flow goes to a second bucket that its hash names. If no
+/// entry is free there either, the entry of the lowest rank gives way.
 struct FlowTableModel {
     enum State: UInt64 {
         case none, synReceived, established, finWait, timeWait, closed, udp, bareACK, oneDatagram
 
-        /// IPVS's tcp_state_active_table.
+        /// Whether IPVS counts the state as active (tcp_state_active_table).
         var isActive: Bool { [.synReceived, .established, .bareACK].contains(self) }
         var isClosing: Bool { [.finWait, .timeWait, .closed].contains(self) }
 
-        /// IPVS's input-only table. An ACK without data may be spoofed. `needsData`: in a persistent service, a packet
-        /// without data counts as another ACK.
+        /// Returns the next state by IPVS's input-only table. An ACK without data may be spoofed. If `needsData` is
+        /// true, as in a persistent service, a further packet without data proves no more than that ACK.
         func next(_ flags: PacketBuilder.TCPFlags, carriesData: Bool, needsData: Bool) -> State {
             if flags.contains(.rst) { return self == .synReceived ? self : .closed }
             let goesOn = carriesData || flags.contains(.fin) || !needsData
@@ -39,7 +39,7 @@ struct FlowTableModel {
         var client: IPv4Address
         var clientPort: UInt16
         var port: UInt16
-        /// The number of VIP and protocol.
+        /// The number of the VIP and protocol, which is the destination in the flow's key.
         var flowID: UInt16
 
         var key: UInt64 {
@@ -51,11 +51,10 @@ struct FlowTableModel {
         var identity: Identity
         var server: UInt32
         var state: State
-        /// The tick at which it was last used.
+        /// The tick at which the entry was last used.
         var stamp: UInt16
 
-        /// Returns the age in ticks. A stamp may be ahead of `now` by a tick that began meanwhile, and its age is then
-        /// 0.
+        /// Returns the age in ticks. A stamp may be ahead of `now` by a tick that began meanwhile. The age is 0 then.
         func age(_ now: UInt16) -> UInt16 {
             let age = now &- stamp
             return age > UInt16.max - 16 ? 0 : age
@@ -75,9 +74,10 @@ struct FlowTableModel {
     /// The time-outs in ticks, by state.
     var timeouts = [UInt16](repeating: 0, count: 16)
     private(set) var buckets: [Int: [Entry?]] = [:]
-    /// The tick since which packets without a connection may belong to one without room, by bucket.
+    /// The tick of the last flow without room, by bucket. A packet without a connection may belong to such a flow.
     private(set) var overflows: [Int: UInt16] = [:]
-    /// The buckets with a flow in their second bucket. (They are never removed, since a mark only allows a search.)
+    /// The buckets of which some flow went to its second bucket. They are never removed, since a mark only allows a
+    /// search.
     private var spilled: Set<Int> = []
 
     init(seed: UInt64, bucketCount: Int) {
@@ -129,7 +129,8 @@ struct FlowTableModel {
         }
     }
 
-    /// Returns the place of a new flow, and whether another one is evicted. Of equals, the first way gives way.
+    /// Returns the place of a new flow, and whether another flow is evicted from it. Of equal entries, the first way
+    /// gives way. Returns nil if there is no room.
     func room(for identity: Identity, now: UInt16) -> (place: Place, evicts: Bool)? {
         let places = places(for: identity)
         let free = places.first { self[$0].map { isExpired($0, now: now) } ?? true }

@@ -13,9 +13,10 @@ extension FlowTableTests {
     private static var crowd: [FlowKey] = []
     private var ways: Int { Int(IPVSD_WAYS) }
 
-    /// Clients whose flows share a bucket, and find no room in their second ones.
+    /// Returns flows that share a bucket. Unless `secondBucketsAreFull` is false, they find no room in their second
+    /// buckets.
     private func crowd(_ count: Int, secondBucketsAreFull: Bool = true) throws -> [FlowKey] {
-        // The clients are found once, as the table's seed stays.
+        // The flows are searched for only once, as the table's seed stays.
         if Self.crowd.isEmpty { Self.crowd = try findCrowd(20) }
         let flows = Array(Self.crowd.prefix(count))
         if secondBucketsAreFull { for flow in flows { try lab.fillSecondBucket(of: flow) } }
@@ -66,7 +67,8 @@ extension FlowTableTests {
             #expect(try lab.flow(spilled) == Lab.Flow(server: server, state: IPVSD_STATE_FIN_WAIT))
             try expectExactCounts()
         }
-        // With room in the first bucket, a flow stays in the second one, and a new flow does not search it.
+        // When the first bucket has room again, a flow stays in its second bucket, and a new flow does not search
+        // there.
         try lab.age(flows[0], by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1)
         try lab.plane.sweep()
         #expect(try lab.flow(flows[0]) == nil)
@@ -77,7 +79,7 @@ extension FlowTableTests {
         try expectExactCounts()
     }
 
-    /// Many of the flows are in second buckets.
+    /// The table is small, so that many of the flows are in their second buckets.
     @Test("each recorded flow of a full table is found exactly once") func everyFlowOfAFullTableIsFound() throws {
         var capacity = Capacity.roomy
         capacity.flowBuckets = 64
@@ -93,7 +95,7 @@ extension FlowTableTests {
             let moved = try lab.run(flow.packet([.syn])).moved
             if moved == ["received": 1, "forwarded": 1] { recorded.append(flow) }
         }
-        // The table has 512 entries. Without second buckets, some 340 flows would have found one.
+        // The table has 512 entries. Without second buckets, only some 340 flows would have found an entry.
         #expect(recorded.count > 380)
         for flow in recorded {
             #expect(try lab.run(flow.packet([.ack], payload: 1)).moved == ["received": 1, "forwarded": 1])
@@ -150,13 +152,13 @@ extension FlowTableTests {
             }
         }
         #expect(lab.recount() == before)
-        // Any packet without a connection in this bucket may belong to one without room.
+        // Any packet without a connection in this bucket may belong to a connection without room.
         #expect(try lab.run(flows[ways + 3].packet([.ack])).moved["rederived-without-connection"] == 1)
         for flow in flows.prefix(ways) { #expect(try lab.run(flow.packet([.ack])).moved["forwarded"] == 1) }
         try expectExactCounts()
 
-        // With room again, the rederived connection is recorded at its server. Data makes it no less likely to give
-        // way.
+        // With room again, the rederived connection is recorded at its server. Data does not make its entry less likely
+        // to give way.
         try lab.force(flows[0], into: IPVSD_STATE_TIME_WAIT)
         try lab.age(flows[0], by: 3)
         let outcome = try lab.run(flows[ways].packet([.ack], payload: 10))
@@ -228,8 +230,8 @@ extension FlowTableTests {
         try giveWay([IPVSD_STATE_BARE_ACK, IPVSD_STATE_CLOSE, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_ESTABLISHED], [1, 0])
     }
 
-    /// Fills a bucket with flows in these states, and with established ones. Newcomers take the places of these flows,
-    /// in this order.
+    /// Fills a bucket with flows in these states, and otherwise with established flows. Newcomers take the places of
+    /// `victims`, indices of flows, in this order.
     private func giveWay(_ states: [ipvsd_state], _ victims: [Int]) throws {
         defer { try? forgetOverflows() }
         lab.forgetFlows()
@@ -245,7 +247,7 @@ extension FlowTableTests {
             #expect(try lab.flow(flows[victim]) == nil, "\(victim)")
             #expect(try lab.flow(newcomer) != nil)
             try expectExactCounts()
-            // On a slow machine this flow would be the next to give way.
+            // Otherwise this flow would be the next to give way on a slow machine.
             try lab.force(newcomer, into: IPVSD_STATE_ESTABLISHED)
         }
         for index in 0..<ways where !victims.contains(index) { #expect(try lab.flow(flows[index]) != nil) }
@@ -278,7 +280,7 @@ extension FlowTableTests {
         try expectExactCounts()
     }
 
-    /// The key of a fresh entry may not be stored yet.
+    /// The key of a fresh entry may not be stored yet, so the entry must not be overwritten.
     @Test("fresh entries never give way") func freshEntriesStay() throws {
         defer { try? forgetOverflows() }
         let flows = try crowd(ways + 1)

@@ -18,7 +18,7 @@ struct FlowTableTests {
     static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let any = ServiceAddress(vip: Standard.strict)
 
-    /// Three real servers by rr behind a port of TCP, the same three behind any port of another VIP.
+    /// Returns three real servers by rr behind a TCP port, and the same three behind all ports of another VIP.
     static func configuration(down: Set<UInt8> = [], onLoss: ServerLoss = .keep) -> Configuration {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
         return Configuration(
@@ -43,7 +43,7 @@ struct FlowTableTests {
             port: transport == .tcp ? 80 : 53, transport: transport)
     }
 
-    /// The counts match the table.
+    /// Expects that the counts match the table.
     func expectExactCounts(sourceLocation: SourceLocation = #_sourceLocation) throws {
         #expect(lab.loads() == lab.recount(), sourceLocation: sourceLocation)
         try lab.expectBalance(sourceLocation: sourceLocation)
@@ -125,7 +125,8 @@ struct FlowTableTests {
         var testDescription: String { "state \(state.rawValue), flags \(flags.rawValue): \(next.rawValue)" }
     }
 
-    /// tcp_states, INPUT-ONLY, of ip_vs_proto_tcp.c. A SYN in the last three states is scheduled anew here.
+    /// The transitions of tcp_states, INPUT-ONLY, in ip_vs_proto_tcp.c. A SYN in the last three of IPVS's states is
+    /// scheduled anew here.
     nonisolated private static let transitions: [Transition] = {
         let states = [
             IPVSD_STATE_ESTABLISHED, IPVSD_STATE_SYN_RECV, IPVSD_STATE_FIN_WAIT, IPVSD_STATE_TIME_WAIT,
@@ -133,13 +134,13 @@ struct FlowTableTests {
         ]
         let (es, sr, fw, tw, cl, ba) = (states[0], states[1], states[2], states[3], states[4], states[5])
         let table: [([PacketBuilder.TCPFlags], [ipvsd_state])] = [
-            // A single ACK counts as ESTABLISHED, in a state of its own until more packets come.
+            // A single ACK counts as ESTABLISHED in IPVS. Here it has a state of its own until more packets come.
             ([[.syn]], [es, sr, sr, sr, sr, es]),
             ([[.syn, .ack]], [es, sr, sr, sr, sr, es]),
             ([[.fin], [.fin, .ack]], [fw, tw, fw, tw, cl, fw]),
             ([[.ack], [.ack, .psh]], [es, ba, fw, tw, cl, es]),
             ([[.rst], [.rst, .ack], [.rst, .syn], [.rst, .fin]], [cl, sr, cl, cl, cl, cl]),
-            // tcp_state_idx: -1, and so CLOSE.
+            // tcp_state_idx is -1 for these flags, which means CLOSE.
             ([[], [.psh]], [cl, cl, cl, cl, cl, cl]),
         ]
         return table.flatMap { flags, nexts in
@@ -234,7 +235,6 @@ struct FlowTableTests {
         try lab.apply(Self.configuration(onLoss: .reset))
         #expect(try lab.send(flow.packet([.ack])) == server)
         try lab.apply(Self.configuration(down: [UInt8(truncatingIfNeeded: server.value)], onLoss: .reset))
-        // The client's own reset is forwarded, and not answered.
         let outcome = try lab.run(flow.packet([.ack, .psh], payload: 5))
         #expect(outcome.moved == ["received": 1, "answered-server-lost": 1])
         // A RST from the VIP has protocol 6 behind one IP header, and flags 0x04.
@@ -285,7 +285,7 @@ struct FlowTableTests {
             (IPVSD_STATE_BARE_ACK, 900), (IPVSD_STATE_ONE_DATAGRAM, 300),
         ]
         for (state, seconds) in seconds {
-            // A tick is 268,435,456 ns.
+            // A tick is 2^28 ns, which is 268,435,456 ns.
             let difference = Double(seconds) - Double(lab.timeout(state)) * 0.268435456
             #expect((0..<0.27).contains(difference), "\(state): \(lab.timeout(state)) ticks")
         }
@@ -304,7 +304,7 @@ struct FlowTableTests {
         #expect(try lab.run(flow.packet([.ack])).moved == ["received": 1, "answered-no-connection": 1])
         #expect(try lab.run(flow.packet([.rst])).moved == ["received": 1, "dropped-reset-without-connection": 1])
 
-        // A SYN is a new flow, and the row of the old one is free for it.
+        // A SYN begins a new flow, which reuses the entry of the old one.
         #expect(try lab.run(flow.packet([.syn])).moved == ["received": 1, "forwarded": 1])
         #expect(try lab.flow(flow)?.state == IPVSD_STATE_SYN_RECV)
         try expectExactCounts()
@@ -348,21 +348,21 @@ struct FlowTableTests {
         try expectExactCounts()
     }
 
-    /// Packets sweep a part of the table in each tick.
+    /// Packets of new flows sweep a part of the table in each tick.
     @Test("packets of new flows sweep while there is no daemon") func packetsSweepWithoutDaemon() throws {
         let flows = (0..<200).map { client($0, .tcp) }
         for flow in flows { try lab.send(flow.packet([.syn])) }
         for flow in flows { try lab.age(flow, by: lab.timeout(IPVSD_STATE_SYN_RECV) + 1) }
         func present() -> Int { lab.recount().values.reduce(0) { $0 + Int($1.active) } }
         let now = try lab.plane.tick()
-        // Without any sweep, and after a recent sweep, packets do not sweep.
+        // Packets do not sweep if the daemon never swept, or swept recently.
         for swept in [0, now &- UInt32(IPVSD_ABSENT_TICKS) + 5] {
             lab.plane.maps.tableLoad[0].last_daemon_gc = swept
             try lab.send(client(300, .tcp).packet([.syn]))
             #expect(present() >= 200)
         }
         lab.plane.maps.tableLoad[0].last_daemon_gc = now &- UInt32(IPVSD_ABSENT_TICKS)
-        // A step has fewer buckets than the table.
+        // Each step sweeps only a part of the table's buckets.
         for _ in 0..<50 where present() > 1 {
             lab.plane.maps.tableLoad[0].last_inline_gc = 0
             try lab.send(client(300, .tcp).packet([.ack]))
@@ -376,7 +376,7 @@ struct FlowTableTests {
         #expect(try lab.plane.tick() &- lab.plane.maps.tableLoad[0].last_daemon_gc <= 2)
     }
 
-    /// Their handshakes cannot complete, and must not count when the server is back.
+    /// The handshakes of these flows cannot complete, and must not count when the server is back.
     @Test("the sweep frees half-open flows of a server that is down") func sweepFreesWhatADeadServerLeftHalfOpen()
         throws
     {
@@ -410,7 +410,7 @@ struct FlowTableTests {
         var counts: [String: UInt64] = [:]
         for _ in 0..<2000 { counts.merge(try some.run(client(0).packet([.ack])).moved, uniquingKeysWith: +) }
         let answered = counts["answered-no-connection"] ?? 0
-        // 2,000 packets take less than three seconds, on no more than 64 CPUs.
+        // The packets take less than three seconds, on at most 64 CPUs. Each CPU may answer 20 of them in each second.
         #expect(answered >= 20)
         #expect(answered <= 20 * 3 * 64)
         #expect(answered < 2000)

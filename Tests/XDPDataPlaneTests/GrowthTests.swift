@@ -11,7 +11,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The growth of tables by a daemon's successor with a larger demand.
+/// The growth of tables when a daemon's successor demands larger tables.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct GrowthTests {
@@ -60,7 +60,7 @@ struct GrowthTests {
         #expect(most.sizes[MapCatalogue.flows.map] == 1 << 23)
     }
 
-    /// Each of 4,096 services has its own of 65,520 real servers, and gets its packets.
+    /// The 4,096 services have 65,520 real servers in all. Packets of each service reach its own real servers.
     @Test("the largest numbers of services and real servers fit") func asManyServicesAndServersAsThereMayBe() throws {
         let count: UInt16 = 4096
         let path = Standard.path(1)
@@ -82,7 +82,8 @@ struct GrowthTests {
                     way.destination = server.address.ipv4
                     try lab.plane.setPath(way, to: server.address.ipv4)
                 }
-                // Flows from one port of a client to ports of one VIP share two buckets.
+                // Flows from one port of a client to ports of one VIP share two buckets, so each flow has a port of its
+                // own.
                 let flows = (0..<4).map {
                     FlowKey(
                         client: Standard.client, clientPort: 1000 + 4 * number + $0, vip: Standard.main,
@@ -117,7 +118,7 @@ struct GrowthTests {
             let second = try Lab(directory: directory, capacity: capacity)
             #expect(second.plane.maps.flows.count > first.plane.maps.flows.count)
             #expect(second.plane.maps.isMigrating)
-            // A packet of the old program between the copies.
+            // The old program handles a packet between the two copies of the table.
             let late = flow(5000)
             let lateServer = try #require(try first.send(late.packet([.syn])))
             // The new program finds connections where they were.
@@ -156,7 +157,7 @@ struct GrowthTests {
             client: IPv4Address(0xC633_6500 + UInt32(number)), clientPort: port, vip: Standard.main, port: 80)
     }
 
-    /// Between the copy and the swap, packets pass the former program.
+    /// Packets pass the former program until the swap of the links.
     @Test("a client that comes during growth keeps its server") func clientsThatComeMeanwhileKeepTheirServer() throws {
         let (configuration, capacity) = Self.persistent(connections: 2048, templates: 4096)
         try withPinDirectory { directory in
@@ -169,7 +170,8 @@ struct GrowthTests {
             let second = try Lab(directory: directory, capacity: larger)
             #expect(second.plane.maps.templates.maxEntries == 8192)
             servers += try (5..<15).map { try #require(try first.send(client($0, port: 1000).packet([.syn]))) }
-            // One that comes back by the new program before the other's are there: there its server is another one.
+            // A client may come back by the new program before its template is copied. The new program may then choose
+            // another server.
             let early = client(14, port: 1001)
             let elsewhere = try #require(try second.send(early.packet([.syn])))
             let row = try #require(second.plane.services[Self.web])
@@ -232,8 +234,8 @@ struct GrowthTests {
         }
     }
 
-    /// However far the start gets. The last one has too few descriptors for the explaining program, and goes on without
-    /// it.
+    /// The start fails at each step that needs a descriptor. The last start lacks descriptors only for the explaining
+    /// program, and goes on without it.
     @Test("a start without descriptors leaves no larger tables") func growthThatFails() async {
         await #expect(processExitsWith: .success) {
             try await MainActor.run { try Self().growWithFewDescriptors() }
@@ -278,7 +280,7 @@ struct GrowthTests {
         }
     }
 
-    /// The other interface also gets the new flows, in the former tables.
+    /// The interface that does not refuse also gets the flows that began meanwhile, in the former tables.
     @Test("an interface that refuses the program gives the others the former one back")
     func growthThatOneInterfaceRefuses() async {
         await #expect(processExitsWith: .success) {

@@ -1,7 +1,7 @@
 import Addresses
 import LoadBalancing
 
-/// Values with IPv4 addresses, the only ones of the packet program.
+/// Conveniences for IPv4 addresses, as the packet program has no others.
 extension ServiceAddress {
     init(vip: IPv4Address) { self.init(vip: .v4(vip)) }
 
@@ -20,7 +20,7 @@ extension RealServer {
 }
 
 extension IPAddress {
-    /// Traps for IPv6, which no test of the packet program has.
+    /// The IPv4 address. An IPv6 address is a programmer's error, as no test of the packet program has one.
     var ipv4: IPv4Address {
         guard let address = v4 else { preconditionFailure("\(self) is no IPv4 address") }
         return address

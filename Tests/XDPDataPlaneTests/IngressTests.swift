@@ -5,7 +5,7 @@ import Testing
 @testable import Netlink
 @testable import XDPDataPlane
 
-/// The interfaces that a director takes, without devices.
+/// The interfaces that a director takes, computed without real devices.
 struct IngressTests {
     private static func link(
         _ index: Int32, _ name: String, kind: String? = nil, lower: Int32? = nil, master: Int32? = nil,
@@ -31,7 +31,7 @@ struct IngressTests {
             #expect(error.kind == .interface)
             #expect(error.description.hasPrefix("attach director to \(name): it is part of the VRF red"))
         }
-        // The VLAN has routes of its own.
+        // The VLAN device has routes of its own, so its lower device may be part of the VRF.
         #expect(try Ingress(try #require(tree.link(named: "eth0.7")), in: tree).devices.map(\.name) == ["eth0"])
     }
 

@@ -21,7 +21,8 @@ struct Configuration: Sendable {
     var ingressMTU: UInt32 = 1500
 }
 
-/// A temporary directory on bpffs. Its end expects only the director's pins in it.
+/// Calls `body` with a temporary directory on bpffs. Expects that only the director's pins are left there, and removes
+/// them.
 func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Result {
     let directory = "/sys/fs/bpf/ipvsd-test-\(String(UInt64.random(in: .min ... .max), radix: 36))"
     try #require(mkdir(directory, 0o700) == 0, "make \(directory): \(String(cString: strerror(errno)))")
@@ -33,7 +34,7 @@ func withPinDirectory<Result>(_ body: (String) throws -> Result) throws -> Resul
     return try body(directory)
 }
 
-/// A loaded, unattached data plane, with the operations of tests.
+/// A data plane that is loaded but not attached, with operations for tests.
 @MainActor
 final class Lab {
     struct Outcome {
@@ -64,7 +65,7 @@ final class Lab {
         plane.setOwnMACs([PacketBuilder.director])
     }
 
-    /// The maps live on without their pins.
+    /// Makes a data plane in a temporary directory. The maps outlive their pins.
     convenience init(
         _ configuration: Configuration, answersByRedirect: Bool = false, repliesPerSecond: UInt32 = 1_000_000,
         traits: PacketTraits = PacketTraits()
@@ -101,12 +102,13 @@ final class Lab {
             verdict: Verdict(rawValue: run.verdict), packet: run.packet, moved: Dictionary(uniqueKeysWithValues: moved))
     }
 
-    /// Runs the packet as if it came in on the interface.
+    /// Runs the packet as if it came in on the interface with this index.
     func run(_ frame: [UInt8], ingress: UInt32) throws -> BPFProgram.TestRun {
         try program.testRun(packet: frame, ingress: ingress)
     }
 
-    /// The real server that an encapsulated packet is sent to; nil where the packet was not encapsulated.
+    /// Sends a packet. Returns the real server to which the encapsulated packet goes, or nil if the packet was not
+    /// encapsulated.
     @discardableResult
     func send(_ packet: PacketBuilder) throws -> IPv4Address? { try send(packet.bytes) }
 
@@ -121,7 +123,7 @@ final class Lab {
 
     // MARK: Flow table
 
-    /// The tick that the packet programs stamp with.
+    /// The present tick, with which the packet programs stamp entries.
     var now: UInt16 {
         get throws { UInt16(truncatingIfNeeded: try plane.tick()) }
     }
@@ -163,7 +165,7 @@ final class Lab {
 
     func home(ofKey key: UInt64) -> FlowHome { FlowHome(key: key, seed: seed, buckets: plane.maps.flows.count) }
 
-    /// Returns the entries of the flow. There is more than one where an expired one is left.
+    /// Returns the entries of the flow. There is more than one if an expired entry is left.
     func entries(of flow: FlowKey) throws -> [UnsafeMutablePointer<ipvsd_flow>] {
         let key = try key(of: flow)
         let port = UInt64(flow.port.bigEndian)
@@ -172,7 +174,7 @@ final class Lab {
         }
     }
 
-    /// Returns the sixteen ways of both buckets, or the eight of a bucket that is its own second one.
+    /// Returns the sixteen ways of both buckets, or eight ways if both are the same bucket.
     func places(ofKey key: UInt64) -> [UnsafeMutablePointer<ipvsd_flow>] {
         let home = home(ofKey: key)
         return (home.second == home.bucket ? [home.bucket] : [home.bucket, home.second]).flatMap { ways(of: $0) }
@@ -183,7 +185,7 @@ final class Lab {
         return (0..<Int(IPVSD_WAYS)).map { first + $0 }
     }
 
-    /// Fills the flow's second bucket with established connections of clients that are nowhere else.
+    /// Fills the flow's second bucket with established connections, whose clients have no other entries.
     func fillSecondBucket(of flow: FlowKey) throws {
         let server = UInt32(1)
         for entry in ways(of: home(ofKey: try key(of: flow)).second) where entry.pointee.value == 0 {
@@ -204,13 +206,13 @@ final class Lab {
         }
     }
 
-    /// Ages the flow's entry by that many ticks, or one more.
+    /// Sets the age of the flow's entry to this many ticks. By the time of the next packet it may be one more.
     func age(_ flow: FlowKey, by ticks: UInt16) throws {
         let entry = try #require(try entries(of: flow).first)
         entry.pointee.value = entry.pointee.value & (1 << 48 - 1) | UInt64(try now &- ticks) << 48
     }
 
-    /// Writes a state into the flow's entry, and the counts that go with it.
+    /// Writes a state into the flow's entry, and adjusts the counts.
     func force(_ flow: FlowKey, into state: ipvsd_state) throws {
         let entry = try #require(try entries(of: flow).first)
         let value = entry.pointee.value
@@ -238,7 +240,7 @@ final class Lab {
         return loads
     }
 
-    /// The counts of the packet programs.
+    /// Returns the active and inactive connections of each server, as the packet programs count them.
     func loads() -> [UInt32: Load] {
         var loads: [UInt32: Load] = [:]
         for id in 1..<plane.maps.connectionCounts.count {
@@ -264,7 +266,7 @@ final class Lab {
         try #require(plane.serverID(service: service, server: address))
     }
 
-    /// received = forwarded + passed + answered + dropped.
+    /// Expects that received = forwarded + passed + answered + dropped.
     func expectBalance(sourceLocation: SourceLocation = #_sourceLocation) throws {
         let totals = try plane.maps.counterTotals()
         var sums: [PacketCounter.Group: UInt64] = [:]
@@ -310,7 +312,7 @@ extension ipvsd_conn_counts {
 }
 
 extension Capacity {
-    /// The default settings of tests.
+    /// The default capacity in tests.
     static let roomy = {
         var capacity = Capacity()
         capacity.listenerBuckets = 4096

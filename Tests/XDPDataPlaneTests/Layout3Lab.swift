@@ -8,17 +8,18 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A data plane of layout 3 with a configuration, and the operations of tests.
+/// A data plane of layout 3 with a configuration, and operations for tests.
 @MainActor
 final class Layout3Lab {
-    /// The present data plane that it replaced, for the memory of shared maps.
+    /// The data plane of the present layout that `plane` replaced. It gives access to the memory of the maps that both
+    /// share.
     let lab: Lab
     let plane: Layout3Plane
     let directory: String
     private let program: BPFProgram
 
-    /// Makes the data plane. `isPublished`: the present programs are pinned first. `attached`: links to these
-    /// interfaces are pinned, too.
+    /// Makes the data plane. Links to the interfaces of `attached` are pinned, too. `flowIDs` sets the numbers of some
+    /// listeners, by the words of their keys.
     init(
         directory: String, capacity: Capacity = .roomy, _ configuration: Configuration,
         flowIDs: [UInt64: UInt16] = [:], attached interfaces: [Int32] = []
@@ -33,24 +34,27 @@ final class Layout3Lab {
         lab.stretchTimeouts()
     }
 
-    /// The real server that an encapsulated packet is sent to; nil where the packet was not encapsulated.
+    /// Sends a packet. Returns the real server to which the encapsulated packet goes, or nil if the packet was not
+    /// encapsulated.
     @discardableResult
     func send(_ packet: PacketBuilder) throws -> IPv4Address? { try encapsulated(try run(packet)) }
 
     func run(_ packet: PacketBuilder) throws -> BPFProgram.TestRun { try program.testRun(packet: packet.bytes) }
 
-    /// The word of a listener's key.
+    /// Returns the word of the key of the flow's listener. `port` replaces the flow's port, and 0 means the any-port
+    /// listener.
     static func listener(_ flow: FlowKey, port: UInt16? = nil) -> UInt64 {
         Layout3Plane.listenerKey(vip: flow.vip.value, port: port ?? flow.port, transport: flow.transport.number)
     }
 
-    /// The flow's key in layout 3. Its listener is the one of its port, else the any-port one.
+    /// Returns the flow's key in layout 3. The key has the number of the listener of the flow's port, or else of the
+    /// any-port listener.
     func key(of flow: FlowKey) throws -> UInt64 {
         let id = plane.flowIDs[Self.listener(flow)] ?? plane.flowIDs[Self.listener(flow, port: 0)]
         return ipvsd_flow_key(flow.client.bigEndian, flow.clientPort.bigEndian, try #require(id))
     }
 
-    /// The places of the flow's entry, in the memory that both layouts share.
+    /// Returns the places of the flow's entries, in the memory that both layouts share.
     func entries(of flow: FlowKey) throws -> [UnsafeMutablePointer<ipvsd_flow>] {
         let key = try key(of: flow)
         return lab.places(ofKey: key).filter {
@@ -58,7 +62,7 @@ final class Layout3Lab {
         }
     }
 
-    /// The counters of all CPUs, in the order of their numbers.
+    /// Returns each counter's sum over all CPUs, in the order of the counters' numbers.
     func counters() throws -> [UInt64] {
         let map: BPFMap<UInt32, Layout3Counters> = try plane.map("counters")
         var totals = [UInt64](repeating: 0, count: Layout3Counters.count)
@@ -79,7 +83,7 @@ struct Layout3Counters: BitwiseCopyable {
     private var last: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
 }
 
-/// The real server that the packet of a test run was sent to; nil where it was not encapsulated.
+/// Returns the real server to which a test run sent the packet, or nil if the packet was not encapsulated.
 func encapsulated(_ run: BPFProgram.TestRun) throws -> IPv4Address? {
     guard run.verdict == Verdict.redirect.rawValue || run.verdict == Verdict.transmit.rawValue,
         run.packet.count >= 54, run.packet[23] == 4
@@ -90,17 +94,17 @@ func encapsulated(_ run: BPFProgram.TestRun) throws -> IPv4Address? {
 // MARK: Rows of the flow table
 
 extension Layout3Lab {
-    /// Whether the flow's key names its VIP and protocol already.
+    /// Whether the flow's key in layout 3 is also its key in layout 4.
     func isFirst(_ flow: FlowKey) throws -> Bool { try key(of: flow) == destinationKey(of: flow) }
 
-    /// The flow's key in layout 4: with the lowest id of the listeners of its VIP and protocol.
+    /// Returns the flow's key in layout 4, with the lowest number of the listeners of its VIP and protocol.
     func destinationKey(of flow: FlowKey) throws -> UInt64 {
         let address = Self.listener(flow, port: 0)
         let ids = plane.flowIDs.filter { $0.key & ~(0xFFFF << 32) == address }.map(\.value)
         return try key(of: flow) & ~0xFFFF | UInt64(try #require(ids.min()))
     }
 
-    /// Writes an established connection of that key, and counts it.
+    /// Writes an established connection with this key, and counts it.
     func place(_ key: UInt64, port: UInt16, server: UInt32) throws {
         let home = lab.home(ofKey: key)
         let entry = try #require(lab.places(ofKey: key).first { $0.pointee.value == 0 })
@@ -111,8 +115,8 @@ extension Layout3Lab {
         lab.plane.maps.connectionCounts[Int(server)].count(IPVSD_STATE_ESTABLISHED, 1)
     }
 
-    /// Fills the first bucket of the key's flow with connections of another service, which keep their keys. `both`:
-    /// also fills its second bucket.
+    /// Fills the first bucket of the key's flow with connections of another service, which keep their keys. If `both`
+    /// is true, also fills the second bucket.
     func fill(bucketsOfKey key: UInt64, both: Bool = true) throws {
         let flow = MigrationLab.flow(0, port: 53, .udp, vip: Standard.strict)
         let other = try #require(plane.flowIDs[Self.listener(flow)])
@@ -129,7 +133,7 @@ extension Layout3Lab {
         }
     }
 
-    /// The states of all flows.
+    /// Returns the states of all flows.
     func flowStates() -> [ipvsd_state] {
         let flows = lab.plane.maps.flows
         return (0..<flows.count).flatMap { bucket in

@@ -9,7 +9,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The fixture of layout 3 has the program of its time, with the rows of today.
+/// The fixture of layout 3, which has the program of that version, and rows with the present structures.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct Layout3Tests {
@@ -47,7 +47,7 @@ struct Layout3Tests {
             ]
             for group in flows {
                 let homes = try group.map { try #require(try old.send($0.packet([.syn], payload: 8))) }
-                // One client: a hash of its address is one real server.
+                // The flows have one client. By a hash of its address, all go to one real server.
                 #expect(Set(homes).count == (group[0].port == 53 ? 1 : Self.servers.count))
                 for (flow, home) in zip(group, homes) {
                     #expect(try old.send(flow.packet([.ack], payload: 10)) == home)
@@ -96,7 +96,7 @@ struct Layout3Tests {
         for (name, successor) in pairs {
             let (former, present) = (try old.layout(of: name), try today.layout(of: successor))
             #expect(former.size == present.size, "\(name)")
-            // Both MACs are one field today.
+            // In the present layout both MACs are one field.
             let fields = name == "ipvsd_path" ? former.offsets.subtracting([8]) : former.offsets
             #expect(fields.isSubset(of: present.offsets), "\(name): \(former.offsets) and \(present.offsets)")
         }

@@ -6,9 +6,9 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The layouts of the shared header in Swift and in the packet programs.
+/// The structures of the shared header, as Swift and the packet programs see them.
 struct LayoutTests {
-    /// The header asserts some of them. The others are only in map definitions.
+    /// The header asserts some of these sizes. Other sizes are only in map definitions.
     @Test("rows have the sizes of the header") func sizes() {
         #expect(MemoryLayout<ipvsd_flow>.size == 16)
         #expect(MemoryLayout<ipvsd_bucket>.size == 128)

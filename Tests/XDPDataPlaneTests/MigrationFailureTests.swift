@@ -32,7 +32,7 @@ struct MigrationFailureTests {
                 let programs = try stage.attached()
                 #expect(stage.version() == (step < .claim ? 3 : 4), "\(step)")
                 for program in programs { try stage.flows.expectKept(by: program, "killed after \(step)") }
-                // Flows begin and go on without a daemon.
+                // Flows begin and go on while no daemon runs.
                 try stage.flows.begin(MigrationLab.mixed(5, from: 100), by: programs[0])
                 for program in programs { try stage.flows.expectKept(by: program, "later, killed after \(step)") }
                 try stage.expectToStart("killed after \(step)")
@@ -52,7 +52,7 @@ struct MigrationFailureTests {
         let steps = LayoutMigration.Step.allCases
         try withMigrationStage(on: interfaces, flows: 3, capacity: least) { stage in
             for (index, first) in steps.enumerated() {
-                // Each step is the first one of a run, and the second one of another.
+                // Each step is the first death of one run, and the second death of another.
                 let second = steps[(index + 3) % steps.count]
                 try stage.beginAnew()
                 try stage.die(after: first)
@@ -67,7 +67,7 @@ struct MigrationFailureTests {
         }
     }
 
-    /// Steps 5 and 7 change several names and links one after another: a death between two of them.
+    /// Steps 5 and 7 change several names and links one after another, so a death may come between two of them.
     @Test("a death between the two interfaces, or between two names, is like one before or after")
     func killedWithinAStep() async {
         await #expect(processExitsWith: .success) { try await MainActor.run { try Self().dieWithinAStep() } }
@@ -83,7 +83,7 @@ struct MigrationFailureTests {
                 let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interface)
                 try #require(try BPFLink(pinnedAt: pin)).update(to: program)
                 for program in try stage.attached() { try stage.flows.expectKept(by: program, "one of two swapped") }
-                // The old program does not know the new key that flows of a second listener begin with here.
+                // Flows of a second listener begin with the new key here, which the old program does not know.
                 try stage.flows.begin(MigrationLab.mixed(5, from: 100), by: program)
                 try stage.flows.expectKept(by: program, "begun by the new program of two")
                 try stage.expectToStart("one of two swapped")
@@ -92,7 +92,7 @@ struct MigrationFailureTests {
             for count in [1, 3, pins.count - 1] {
                 try stage.beginAnew()
                 try stage.die(after: .catchUp)
-                // The packet program comes last.
+                // The packet program's pin is renamed last.
                 for pin in (pins.dropFirst() + pins.prefix(1)).prefix(count) where access(pin, F_OK) == 0 {
                     #expect(rename(pin, String(pin.dropLast(2))) == 0, "\(pin)")
                 }
@@ -113,7 +113,7 @@ struct MigrationFailureTests {
         let interfaces = try makeTwoInterfaces()
         try withMigrationStage(on: [interfaces[0]], flows: 40) { stage in
             let used = try stage.attached()[0].id()
-            // A program of another attach type does not give way to one of ours.
+            // A program of another attach type cannot be replaced by ipvsd's.
             let refusing = try BPFLink.ofPassingProgram(interface: interfaces[1])
             let pin = XDPDataPlane.linkPin(directory: stage.directory, interface: interfaces[1])
             try refusing.pin(at: pin)
@@ -159,7 +159,7 @@ struct MigrationFailureTests {
                 try stage.flows.begin(MigrationLab.mixed(20, from: 100), by: migration.program())
                 try #require(rename(published, "\(published)-away") == 0)
                 #expect(throws: BPFError.self) { try migration.run() }
-                // This interface has the new program still.
+                // This interface still has the new program.
                 #expect(try stage.attached()[0].id() == migration.program().id())
             }
             for program in [try stage.old.plane.program(), try stage.attached()[0]] {
@@ -200,7 +200,7 @@ struct MigrationFailureTests {
                 } catch let error as BPFError { failures.append(error.operation) }
                 try limit(limits.rlim_cur)
                 guard !isDone else { break }
-                // The data plane is the former one, or the migration is complete.
+                // Either the data plane is the former one, or the migration is complete.
                 try LayoutMigration.recover(below: stage.directory)
                 if stage.version() == 3 {
                     #expect(stage.waiting.isEmpty, "\(failures.last ?? ""): \(stage.waiting)")
@@ -218,7 +218,7 @@ struct MigrationFailureTests {
 
     // MARK: Others that look at it
 
-    /// The daemon of layout 3 reads the first word of the pin `settings`, which is 3 for a data plane that it adopts.
+    /// The daemon of layout 3 reads the first word of the pin `settings`, and adopts a data plane if the word is 3.
     /// Before that, it finishes or removes pins whose names end in -next.
     @Test(
         "an older daemon takes the plane over until it is claimed, and refuses it from then on with forwarding untouched"
@@ -232,7 +232,7 @@ struct MigrationFailureTests {
         try withMigrationStage(on: interfaces) { stage in
             let migration = try #require(try stage.migration())
             for step in LayoutMigration.Step.allCases {
-                // A daemon that dies here leaves the same: the end of a migration undoes nothing.
+                // Nothing is undone when a migration ends, so a daemon that dies here leaves the same state.
                 try migration.run(through: step)
                 let pins = try #require(XDPDataPlane.everyPin(below: stage.directory))
                 #expect(!pins.contains { $0.hasSuffix("-next") }, "\(step): \(pins)")
@@ -311,7 +311,7 @@ struct MigrationFailureTests {
 }
 
 extension XDPDataPlane {
-    /// All names in the directory, in order.
+    /// Returns the names in the directory, sorted, or nil if it cannot be read.
     fileprivate static func everyPin(below directory: String) -> [String]? {
         guard let stream = opendir(directory) else { return nil }
         defer { closedir(stream) }
@@ -327,7 +327,7 @@ extension XDPDataPlane {
 }
 
 extension BPFLink {
-    /// A program that passes every packet, loaded without an attach type.
+    /// Attaches a program that passes every packet, loaded without an attach type.
     fileprivate static func ofPassingProgram(interface: Int32) throws -> BPFLink {
         // r0 = XDP_PASS; exit
         let code: [UInt64] = [0x0000_0002_0000_00B7, 0x0000_0000_0000_0095]

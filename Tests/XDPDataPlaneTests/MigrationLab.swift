@@ -26,7 +26,7 @@ enum MigrationLab {
         Configuration(services: services, paths: (1...3 as ClosedRange<UInt8>).map { Standard.path($0) })
     }
 
-    /// Two of these services have listeners of one VIP and protocol: port 80 of TCP, and all others.
+    /// A configuration with two listeners of one VIP and protocol: port 80 of TCP, and all other ports.
     static let configuration = configuration(
         service(web), service(any), service(names), service(sticky, persistence: Persistence(timeout: 300)))
 
@@ -41,7 +41,7 @@ enum MigrationLab {
             vip: vip, port: port, transport: transport)
     }
 
-    /// Makes flows of four kinds, this many of each: port 80, the any-port service's TCP and UDP, and port 53.
+    /// Returns flows of four kinds, `count` of each: port 80, the any-port service's TCP and UDP, and port 53.
     static func mixed(_ count: Int, from first: Int = 0) -> [FlowKey] {
         (first..<(first + count)).flatMap {
             [
@@ -51,7 +51,7 @@ enum MigrationLab {
         }
     }
 
-    /// An ICMP error of a router about a reply of the flow.
+    /// Returns a router's ICMP error about a reply of the flow.
     static func icmpError(about flow: FlowKey) -> PacketBuilder {
         let reply = PacketBuilder.ethernet().ipv4(from: flow.vip, to: flow.client)
         let segment =
@@ -63,7 +63,8 @@ enum MigrationLab {
             .icmp(type: 3, code: 4, word: 1400).payload(Array(segment.payload(8).ipPacket.prefix(28)))
     }
 
-    /// The real server that the packet of a test run of `program` was sent to; nil where it was not encapsulated.
+    /// Sends a packet by `program`. Returns the real server to which the packet goes, or nil if it was not
+    /// encapsulated.
     static func send(_ packet: PacketBuilder, by program: BPFProgram) throws -> IPv4Address? {
         try encapsulated(program.testRun(packet: packet.bytes))
     }
@@ -74,7 +75,7 @@ enum MigrationLab {
 struct HomedFlows {
     private(set) var homes: [(flow: FlowKey, server: IPv4Address)] = []
 
-    /// Begins flows by a program. Every second one has a further packet, and thus another state.
+    /// Begins flows by a program. Every second flow gets a further packet, and so another state.
     mutating func begin(_ flows: [FlowKey], by program: BPFProgram) throws {
         for (number, flow) in flows.enumerated() {
             let server = try #require(try MigrationLab.send(flow.packet([.syn], payload: 4), by: program), "\(flow)")
@@ -85,7 +86,7 @@ struct HomedFlows {
         }
     }
 
-    /// Expects each flow to go on where it is: none is reset, moved or counted as a new one.
+    /// Expects each flow to go on at its real server: none is reset, moved or counted as a new one.
     func expectKept(
         by program: BPFProgram, _ comment: String = "", every step: Int = 1,
         sourceLocation: SourceLocation = #_sourceLocation

@@ -8,7 +8,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Makes two interfaces in a network namespace of this process's own.
+/// Makes two interfaces in a network namespace of this process's own. Returns their indices.
 func makeTwoInterfaces() throws -> [Int32] {
     try #require(clinux_unshare_network() == 0)
     let socket = try RouteSocket()
@@ -34,14 +34,15 @@ struct MigrationStage {
         try flows.begin(MigrationLab.mixed(flowCount), by: old.plane.program())
     }
 
-    /// Goes back to layout 3, with flows that begin anew. It loads nothing: most of a test's time is the verifier's.
+    /// Goes back to layout 3, with flows that begin anew. Loads no program, as the verifier takes most of a test's
+    /// time.
     mutating func beginAnew() throws {
         try old.plane.replaceAgain()
         flows = HomedFlows()
         try flows.begin(MigrationLab.mixed(flowCount), by: old.plane.program())
     }
 
-    /// The programs on the interfaces.
+    /// Returns the programs on the interfaces.
     func attached() throws -> [BPFProgram] {
         try interfaces.map { interface in
             let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)
@@ -58,12 +59,12 @@ struct MigrationStage {
         try LayoutMigration(below: directory, constants: MigrationLab.constants)
     }
 
-    /// Runs the steps up to this one in a daemon that dies then.
+    /// Runs the migration up to and including this step, and leaves it there, as a daemon that dies does.
     func die(after step: LayoutMigration.Step) throws {
         try migration()?.run(through: step)
     }
 
-    /// Expects a start to carry all over and to leave nothing of the migration behind.
+    /// Expects that a start carries everything over, and leaves nothing of the migration behind.
     func expectToStart(_ comment: String) throws {
         let new = try Lab(directory: directory)
         for interface in interfaces { try new.plane.attach(interface: interface, mode: .native) }
@@ -78,11 +79,11 @@ struct MigrationStage {
         #expect(new.plane.missingPins.isEmpty, "\(comment)")
     }
 
-    /// The pins that only a migration has.
+    /// The present pins that only a migration makes.
     var waiting: [String] { LayoutMigration.pins(below: directory).filter { access($0, F_OK) == 0 } }
 }
 
-/// Runs `body` on such a data plane, in a directory of its own.
+/// Runs `body` on a stage, in a pin directory of its own.
 @MainActor
 func withMigrationStage(
     on interfaces: [Int32], flows count: Int = 12, capacity: Capacity = .roomy,
@@ -90,7 +91,7 @@ func withMigrationStage(
 ) throws {
     try withPinDirectory { directory in
         defer {
-            // A test that starts nothing at its end leaves them; `expectToStart` finds none.
+            // A test that does not end with a start leaves these pins. After `expectToStart` there are none.
             for pin in LayoutMigration.pins(below: directory) { unlink(pin) }
             for interface in interfaces {
                 let pin = XDPDataPlane.linkPin(directory: directory, interface: interface)

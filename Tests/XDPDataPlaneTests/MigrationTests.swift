@@ -10,7 +10,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The migration of a data plane of layout 3, which forwards meanwhile.
+/// The migration of a data plane of layout 3, which forwards packets meanwhile.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct MigrationTests {
@@ -161,7 +161,7 @@ struct MigrationTests {
                 let key = try #require(former[flow])
                 if entries[0].pointee.key != key { moved += 1 }
             }
-            // One of the two listeners of TCP on the first VIP.
+            // The flows of one of the first VIP's two TCP listeners are moved.
             #expect(moved == 50)
             #expect(
                 try new.key(of: MigrationLab.flow(1)) & 0xFFFF == new.key(of: MigrationLab.flow(1, port: 8080)) & 0xFFFF
@@ -173,8 +173,8 @@ struct MigrationTests {
         }
     }
 
-    /// The old program records them after the copy and after the claim. The new program finds them before and after
-    /// their move.
+    /// The old program records these flows after the copy and after the claim. The new program finds them before and
+    /// after their move.
     @Test(
         "flows that begin between the copy and the swap are found",
         arguments: [LayoutMigration.Step.copy, .pinPrograms, .claim])
@@ -184,7 +184,7 @@ struct MigrationTests {
             let migration = try migration(below: old.directory)
             try migration.run(through: step)
             try flows.begin(MigrationLab.mixed(40, from: 500), by: old.plane.program())
-            // The flow is in its second bucket.
+            // The first bucket of this flow is full, so the flow is in its second bucket.
             let crowded = MigrationLab.flow(900)
             try old.fill(bucketsOfKey: old.key(of: crowded), both: false)
             try flows.begin([crowded], by: old.plane.program())
@@ -206,7 +206,7 @@ struct MigrationTests {
     @Test("packets find their flow before, while and after its bucket is moved")
     func packetsDuringTheMoveFindTheirFlow() throws {
         var small = Capacity.roomy
-        // There is room for all flows. A flow without room is rederived, and may move.
+        // There is room for all flows, since a flow without room is rederived, and may change its server.
         small.flowBuckets = 4096
         try withLayout3(capacity: small, flows: 400) { old, flows in
             let migration = try migration(below: old.directory)
@@ -218,7 +218,7 @@ struct MigrationTests {
             for bucket in 0..<maps.flows.count {
                 rekeying.move(bucket: bucket)
                 guard bucket % 4 == 0 else { continue }
-                // Some that are moved, and some that are not.
+                // Some of these flows have been moved already, and others have not.
                 let (flow, server) = flows.homes[bucket / 4 * 31 % flows.homes.count]
                 #expect(try MigrationLab.send(flow.packet([.ack], payload: 3), by: program) == server, "\(flow)")
                 let late = MigrationLab.flow(2000 + bucket / 4, port: bucket % 8 == 0 ? 80 : 8080)
@@ -234,7 +234,7 @@ struct MigrationTests {
         }
     }
 
-    /// The lower one of the two listeners' numbers is the one that flows keep.
+    /// Flows keep the lower of the two listeners' numbers.
     @Test(
         "a flow from before its port was named gives way to the connection that came after",
         arguments: [nil, 60] as [UInt16?])
@@ -244,7 +244,7 @@ struct MigrationTests {
         try withLayout3(flows: 1, flowIDs: flowIDs) { old, _ in
             let server = try #require(try old.send(flow.packet([.syn])))
             try old.send(flow.packet([.ack], payload: 5))
-            // The same packets under the any-port listener's id, at another real server.
+            // The same flow has another entry with the any-port listener's number, at another real server.
             let other = try #require(MigrationLab.servers.map(\.address.ipv4).first { $0 != server })
             let id = try #require(old.plane.flowIDs[Layout3Lab.listener(flow, port: 0)])
             let key = ipvsd_flow_key(flow.client.bigEndian, flow.clientPort.bigEndian, id)
@@ -260,7 +260,7 @@ struct MigrationTests {
     @Test("an expired flow takes no other one's place, whichever of the two is moved", arguments: [false, true])
     func anExpiredTwinGivesWay(isMoved: Bool) throws {
         try withLayout3(flows: 1) { old, _ in
-            // The one of the two listeners whose flows are moved.
+            // The flow is of the listener whose flows are moved.
             let flows = [80, 8080].map { MigrationLab.flow(83, port: $0) }
             let flow = try #require(try flows.first { try !old.isFirst($0) })
             let address = flow.port == 80 ? MigrationLab.web : MigrationLab.any
@@ -329,7 +329,7 @@ struct MigrationTests {
             for step in LayoutMigration.Step.allCases {
                 try migration.run(through: step)
                 for (flow, _) in flows.homes.prefix(10) {
-                    // Once the links have the new program, the old one is through.
+                    // Once the links have the new program, the old one handles no more packets.
                     let program = try step < .swap ? old.plane.program() : migration.program()
                     _ = try program.testRun(packet: flow.packet([.ack]).bytes)
                     sent += 1
@@ -398,7 +398,7 @@ struct MigrationTests {
             let confirmed = try #require(migration.maps.confirmedTemplates)
             #expect(try Set(confirmed.keys().map(\.client)) == proven)
             #expect(!proven.isEmpty)
-            // Clients that come meanwhile are not proven.
+            // Clients that come during the migration are not proven.
             try comes(100..<200)
             try migration.run()
             #expect(try Set(confirmed.keys().map(\.client)) == proven)

@@ -4,9 +4,9 @@ import LoadBalancing
 import Netlink
 import XDPDataPlane
 
-/// The encapsulated packet, byte by byte, from RFC 2003 and RFC 6040 alone.
+/// The encapsulation of packets, byte by byte, from RFC 2003 and RFC 6040 alone.
 enum NaiveEncapsulator {
-    /// Returns the frame to the real server. `id` is the outer packet's.
+    /// Returns the frame that goes to the real server. `id` is the identification of the outer packet.
     static func encapsulate(_ frame: [UInt8], path: Path, id: UInt16) -> [UInt8] {
         let inner = Array(frame[ipOffset(of: frame)...])
         var outer: [UInt8] = [0x45, inner[1]]
@@ -21,7 +21,7 @@ enum NaiveEncapsulator {
         return (path.nextHopMAC?.bytes ?? []) + path.sourceMAC.bytes + tags + [0x08, 0x00] + outer + inner
     }
 
-    /// The identifier of an encapsulated packet.
+    /// Returns the identification of the outer packet, or 0 for a frame that is too short.
     static func outerID(of frame: [UInt8]) -> UInt16 {
         let start = ipOffset(of: frame)
         return frame.count >= start + 20 ? word16(frame, start + 4) : 0

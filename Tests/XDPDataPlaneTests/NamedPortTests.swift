@@ -7,7 +7,8 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// A port that gets or loses a listener beside an any-port service, so that its packets change their service.
+/// A port that gets or loses a listener while an any-port service has the VIP's other ports. Its packets change their
+/// service.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct NamedPortTests {
@@ -19,7 +20,7 @@ struct NamedPortTests {
         lab = try withPinDirectory { try Lab(directory: $0) }
     }
 
-    /// Every service has the same real servers.
+    /// Applies services that all have the same real servers.
     private func apply(_ listeners: ServiceAddress...) throws {
         let servers = (1...3 as ClosedRange<UInt8>).map { Standard.realServer($0) }
         try lab.apply(

@@ -9,18 +9,19 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The identifications of outer packets without DF (ipvsd_ids.h), of programs that run on several CPUs.
+/// The identifications of outer packets without DF (ipvsd_ids.h), which programs on several CPUs give out.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct OuterIDTests {
-    /// The least number of packets to one destination between two with the same identification.
+    /// The smallest allowed distance, in packets to one destination, between two packets with the same identification.
     private static let apart = 32_768
 
-    /// The packets to one destination, with the last place of each identification.
+    /// The sequence of packets to one destination, with the last place of each identification.
     private struct Sequence {
         private var last = [Int](repeating: -1, count: 1 << 16)
         private(set) var count = 0
-        /// The shortest distance between two packets with the same identification; .max where there were none.
+        /// The shortest distance between two packets with the same identification, or .max if there were no such
+        /// packets.
         private(set) var shortest = Int.max
         private(set) var zeros = 0
 
@@ -41,7 +42,7 @@ struct OuterIDTests {
             servers: [Standard.realServer(server)])
     }
 
-    /// Two ports of one real server, and one of another.
+    /// Two services of one real server, and a service of another.
     private static let configuration = Configuration(
         services: [service(port, to: 1), service(port + 1, to: 1), service(port + 2, to: 2)],
         paths: [Standard.path(1), Standard.path(2)])
@@ -113,7 +114,7 @@ struct OuterIDTests {
             for number in 0..<100 {
                 for port in [Self.port, Self.port + 2] {
                     let id = try id(of: Self.datagram(to: port), in: lab)
-                    // The identification 0 is left out.
+                    // The identification 0 is never given out.
                     if let last = before[port] { #expect(id == (last == .max ? 1 : last + 1), "packet \(number)") }
                     before[port] = id
                 }
@@ -133,7 +134,7 @@ struct OuterIDTests {
         #expect(counters[row] == before &+ IPVSD_ID_BLOCK)
     }
 
-    /// The new row may have been another real server's.
+    /// A changed path may get a new row, which another real server may have had before.
     @Test("identifications continue after a change of the path") func theyGoOnWhenThePathChanges() throws {
         let lab = try Lab(Self.configuration)
         var sequence = Sequence()
@@ -165,7 +166,7 @@ struct OuterIDTests {
             larger.servers = 512
             let second = try Lab(directory: directory, capacity: larger)
             #expect(second.plane.maps.outerIDs?.count == 1024)
-            // The former program sends these last ones, as many as on a busy path.
+            // The former program sends these last packets, as many as on a busy path.
             try send(10_000, in: first, to: &sequence)
             try second.plane.publish()
             try send(20_000, in: second, to: &sequence)
@@ -177,7 +178,7 @@ struct OuterIDTests {
         }
     }
 
-    /// The data plane is one of layout 3 without these maps. Its tables are large enough, or too small.
+    /// The data plane is without the maps of identifications. Its other tables are large enough, or too small.
     @Test("a data plane without identifications is adopted", arguments: [256, 1024])
     func aDirectorWithoutThemIsTakenOver(servers: Int) throws {
         try withPinDirectory { directory in

@@ -2,7 +2,7 @@ import Addresses
 import LoadBalancing
 import Netlink
 
-/// Packets by their layers, outermost first, with lengths and checksums that are right unless stated otherwise:
+/// A packet by its layers, outermost first. Lengths and checksums are right unless stated otherwise:
 /// `PacketBuilder.ethernet().vlan(100).ipv4(from: client, to: vip).tcp(from: 40000, to: 80, [.syn]).payload(10)`.
 struct PacketBuilder: Sendable {
     struct TCPFlags: OptionSet, Sendable {
@@ -20,13 +20,15 @@ struct PacketBuilder: Sendable {
         var tos: UInt8 = 0
         var ttl: UInt8 = 61
         var id: UInt16 = 0x1234
-        /// Flags and offset.
+        /// The flags and the fragment offset.
         var fragment: UInt16 = dontFragment
-        /// A multiple of four bytes.
+        /// The options, whose length is a multiple of four bytes.
         var options: [UInt8] = []
-        /// A total length in place of the layers' own.
+        /// A protocol number in place of the next layer's, or nil.
         var protocolNumber: UInt8?
+        /// A total length in place of the real one, or nil.
         var totalLength: Int?
+        /// A header length in words of four bytes, in place of the real one, or nil.
         var words: UInt8?
         var version: UInt8 = 4
     }
@@ -39,13 +41,13 @@ struct PacketBuilder: Sendable {
         var acknowledgement: UInt32 = 0
         var window: UInt16 = 0
         var options: [UInt8] = []
-        /// A length in place of the header's own.
+        /// A header length in words of four bytes, in place of the real one, or nil.
         var words: UInt8?
     }
 
     enum Layer: Sendable {
         case ethernet(destination: MACAddress, source: MACAddress)
-        /// The EtherType where no known layer follows.
+        /// An EtherType, for a frame whose next layer is none of these.
         case etherType(UInt16)
         case vlan(id: UInt16, tag: UInt16)
         case ipv4(IPv4Header)
@@ -61,7 +63,7 @@ struct PacketBuilder: Sendable {
     static let director = mac(2)
 
     private(set) var layers: [Layer]
-    /// Ethernet pads frames with zeros to this length.
+    /// The length to which the frame is padded with zeros.
     private var padding = 0
     private var end = Int.max
 
@@ -101,17 +103,17 @@ struct PacketBuilder: Sendable {
         adding(.udp(source: source, destination: destination))
     }
 
-    /// `word`: the second four bytes.
+    /// Adds an ICMP header. `word` is its second four bytes.
     func icmp(type: UInt8, code: UInt8 = 0, word: UInt32 = 0) -> PacketBuilder {
         adding(.icmp(type: type, code: code, word: word))
     }
 
     func payload(_ bytes: [UInt8]) -> PacketBuilder { adding(.payload(bytes)) }
 
-    /// Returns that many bytes, in which neighbours differ.
+    /// Adds a payload of `count` bytes, in which neighbours differ.
     func payload(_ count: Int) -> PacketBuilder { payload((0..<count).map { UInt8(truncatingIfNeeded: $0 * 7 + 3) }) }
 
-    /// The frame as a sender's Ethernet fills it up.
+    /// Pads the frame with zeros, as a sender's Ethernet does.
     func padded(to length: Int = 60) -> PacketBuilder {
         var copy = self
         copy.padding = length
@@ -124,7 +126,7 @@ struct PacketBuilder: Sendable {
         return copy
     }
 
-    /// The way back over the same link: MACs exchanged, tags kept, nothing else.
+    /// The layers of the way back over the same link: exchanged MAC addresses and the same tags.
     var wayBack: PacketBuilder {
         PacketBuilder(
             layers: layers.compactMap { layer in
@@ -136,7 +138,7 @@ struct PacketBuilder: Sendable {
             })
     }
 
-    /// The IP packet of this one, without padding.
+    /// The bytes of the IP packet in the frame, without padding.
     var ipPacket: [UInt8] { bytes(from: layers.firstIndex { if case .ipv4 = $0 { true } else { false } } ?? 0) }
 
     var bytes: [UInt8] {
@@ -162,7 +164,7 @@ struct PacketBuilder: Sendable {
                 at: 6, of: big(source) + big(destination) + big(UInt16(truncatingIfNeeded: 8 + rest.count)) + [0, 0],
                 before: rest, pseudo: pseudoHeader(of: index), zero: 0xFFFF)
         case .icmp(let type, let code, let word):
-            // The checksum of an echo reply, which RFC 1141's sum never makes 0.
+            // An echo reply's checksum is 0xFFFF instead of 0, as RFC 1141's sum never becomes 0.
             withChecksum(
                 at: 2, of: [type, code, 0, 0] + big(word), before: rest, pseudo: [], zero: type == 0 ? 0xFFFF : 0)
         case .payload(let bytes): bytes
@@ -187,7 +189,7 @@ struct PacketBuilder: Sendable {
         return withChecksum(at: 16, of: header, before: rest, pseudo: pseudo)
     }
 
-    /// The header with the checksum of the pseudo header, itself and what follows at `offset`.
+    /// Returns the header with a checksum at `offset`. The sum is over the pseudo header, the header and `rest`.
     private func withChecksum(
         at offset: Int, of header: [UInt8], before rest: [UInt8], pseudo: [UInt8], zero: UInt16 = 0
     ) -> [UInt8] {
@@ -198,7 +200,7 @@ struct PacketBuilder: Sendable {
         return header
     }
 
-    /// RFC 9293 section 3.1 and RFC 768, without the length at its end.
+    /// Returns the pseudo header of RFC 9293 section 3.1 and RFC 768, without the length at its end.
     private func pseudoHeader(of index: Int) -> [UInt8] {
         for layer in layers[..<index].reversed() {
             guard case .ipv4(let ip) = layer else { continue }
@@ -228,7 +230,7 @@ struct PacketBuilder: Sendable {
     }
 }
 
-/// A local unicast address.
+/// Returns a locally administered unicast MAC address.
 func mac(_ last: UInt8, _ next: UInt8 = 0) -> MACAddress {
     guard let address = MACAddress([2, 0, 0, 0, next, last]) else { preconditionFailure("six bytes") }
     return address
@@ -238,7 +240,7 @@ func big<Value: FixedWidthInteger>(_ value: Value) -> [UInt8] {
     withUnsafeBytes(of: value.bigEndian) { Array($0) }
 }
 
-/// RFC 1071, word by word.
+/// Returns the Internet checksum of the bytes (RFC 1071).
 func internetChecksum(_ bytes: [UInt8]) -> UInt16 {
     var sum: UInt32 = 0
     for index in stride(from: 0, to: bytes.count, by: 2) {

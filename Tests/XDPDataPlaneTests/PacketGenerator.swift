@@ -3,9 +3,9 @@ import LoadBalancing
 import Netlink
 import TestSupport
 
-/// Generates valid, odd and broken packets, of repeated flows and of new clients.
+/// A generator of valid, odd and broken packets, of repeated flows and of new clients.
 struct PacketGenerator {
-    /// A first fragment, or a packet like one.
+    /// The datagram of a first fragment, or of a packet that is taken for a first fragment.
     private struct Fragmented {
         var source: IPv4Address
         var destination: IPv4Address
@@ -26,7 +26,7 @@ struct PacketGenerator {
     }
 
     mutating func client() -> IPv4Address {
-        // The clients, of few networks, so that a persistent service sees neighbours.
+        // The clients are of few networks, so that a persistent service sees neighbours.
         IPv4Address(0xC000_0200 | UInt32.random(in: 0..<4, using: &random) << 16 | .random(in: 1...60, using: &random))
     }
 
@@ -182,7 +182,7 @@ struct PacketGenerator {
             .bytes
     }
 
-    /// Returns a packet for no VIP, or of another protocol than IPv4.
+    /// Returns a packet whose destination is most likely not a VIP, or a frame of another protocol than IPv4.
     private mutating func stranger() -> [UInt8] {
         if chance(20) { return ethernet().etherType(pick([0x0806, 0x86DD])).payload(46).bytes }
         let destination = IPv4Address(UInt32(truncatingIfNeeded: random.next()))
@@ -213,7 +213,7 @@ struct PacketGenerator {
         return head + rest
     }
 
-    /// Returns a frame that is cut short, or has a few other bytes.
+    /// Returns the frame cut short, or with a few changed bytes.
     private mutating func broken(_ frame: [UInt8]) -> [UInt8] {
         var frame = frame
         if chance(40) { frame = Array(frame.prefix(Int.random(in: 14...max(14, frame.count), using: &random))) }

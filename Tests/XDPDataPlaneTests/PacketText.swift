@@ -1,7 +1,7 @@
 import Addresses
 import Netlink
 
-/// A frame as annotated hexadecimal text, a line a header, for failed expectations.
+/// Returns a frame as annotated hexadecimal text, with a line for each header. Failed expectations show it.
 func annotated(_ frame: [UInt8]) -> String {
     var text = PacketText(rest: frame[...])
     text.ethernet()

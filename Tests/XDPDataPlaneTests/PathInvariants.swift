@@ -3,7 +3,7 @@ import PacketPrograms
 
 @testable import XDPDataPlane
 
-/// The invariants of every packet, independent of the model, by name.
+/// The invariants that hold for every packet, whatever the model says. The raw value is the name.
 enum PathInvariant: String {
     case strangersUnchanged = "a packet for no VIP is neither changed nor counted"
     case passedUnchanged = "a packet for the director's own stack is unchanged"
@@ -12,8 +12,8 @@ enum PathInvariant: String {
     case answerChecksums = "the checksums of an answer are right"
     case countersBalance = "received = forwarded + passed + answered + dropped"
 
-    /// Returns the names of violated invariants. `isForVIP` depends on the destination alone. `moved` has the counters
-    /// by number.
+    /// Returns the invariants that are violated. `isForVIP` depends on the packet's destination alone. `moved` has the
+    /// counters by number.
     static func broken(
         by verdict: Verdict?, _ output: [UInt8], of input: [UInt8], isForVIP: Bool, moved: [UInt64]
     ) -> [PathInvariant] {
@@ -32,7 +32,7 @@ enum PathInvariant: String {
             if internetChecksum(Array(output[start..<start + 20])) != 0 { broken.append(.outerChecksum) }
             if Array(output[(start + 20)...]) != inner { broken.append(.innerUntouched) }
         } else if isWhole(inner) || output[start + 9] == 6 || output[start + Int(output[start] & 15) * 4] != 0 {
-            // An echo reply keeps a wrong checksum wrong.
+            // A wrong checksum of an echo request stays wrong in the reply.
             if !isWhole(Array(output[start...])) { broken.append(.answerChecksums) }
         }
         return broken
@@ -46,7 +46,7 @@ enum PathInvariant: String {
         return moved[Int(IPVSD_RECEIVED.rawValue)] == ends && ends <= 1
     }
 
-    /// An IP packet with TCP or ICMP, perhaps padded, whose checksums are right.
+    /// Whether the bytes are an IP packet with TCP or ICMP, perhaps padded, whose checksums are right.
     private static func isWhole(_ packet: [UInt8]) -> Bool {
         let header = Int(packet[0] & 15) * 4, length = Int(word16(packet, 2))
         guard header >= 20, header <= length, length <= packet.count else { return false }

@@ -7,7 +7,7 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// The packets that leave: encapsulated ones, and answers from the VIP.
+/// The packets that leave: encapsulated packets, and answers from the VIP.
 extension PathModel {
     private static let encapsulation = 20
 
@@ -45,7 +45,7 @@ extension PathModel {
         count(IPVSD_FORWARDED)
     }
 
-    /// Returns the outer source, which varies by flow where the director has several.
+    /// Returns the outer source address, which varies by the flow if the director has a prefix of outer sources.
     private func outerSource(_ packet: Packet, _ path: Path) -> IPv4Address {
         settings.outerSources?.outerSource(client: packet.client, clientPort: packet.clientPort) ?? path.source
     }
@@ -54,7 +54,7 @@ extension PathModel {
 
     private var wayBack: Verdict { settings.answersByRedirect ? .redirect : .transmit }
 
-    /// The Ethernet header and tags, the other way.
+    /// Returns the Ethernet header and tags for the way back, with the MAC addresses exchanged.
     private func ethernetBack(_ packet: Packet) -> [UInt8] {
         Array(packet.frame[6..<12] + packet.frame[..<6] + packet.frame[12..<packet.l3])
     }
@@ -73,20 +73,20 @@ extension PathModel {
         ip[8] = 64
         ip.replaceSubrange(12..<20, with: big(packet.vip.value) + big(packet.client.value))
         ip[header] = 0
-        // The checksum of a reply of zeros is 0xFFFF, as senders have it.
+        // The checksum of a reply of zeros is 0xFFFF, as senders compute it.
         let sum = UInt32(word16(ip, header + 2)) + 0x0800
         ip.replaceSubrange(header + 2..<header + 4, with: big(UInt16(sum & 0xFFFF) + UInt16(sum >> 16)))
         return .end(wayBack, ethernetBack(packet) + ip)
     }
 
-    /// A wrong checksum stays wrong (RFC 1624, equation 3).
+    /// Returns the checksum after a changed word. A wrong checksum stays wrong (RFC 1624, equation 3).
     private static func adjusted(_ checksum: UInt16, from old: UInt16, to new: UInt16) -> UInt16 {
         var sum = UInt32(~checksum) + UInt32(~old) + UInt32(new)
         while sum > 0xFFFF { sum = sum >> 16 + sum & 0xFFFF }
         return ~UInt16(sum)
     }
 
-    /// RFC 9293 section 3.5.2.
+    /// Answers with a reset (RFC 9293 section 3.5.2).
     mutating func reset(_ packet: Packet, _ reason: ipvsd_counter) -> Decision {
         guard mayAnswer(reason) else { return .end(.drop, nil) }
         let frame = packet.frame, tcp = packet.l4
@@ -102,7 +102,7 @@ extension PathModel {
         return .end(wayBack, ethernetBack(packet) + back.ipPacket)
     }
 
-    /// RFC 792: with the IP header and eight bytes of the packet.
+    /// Answers with an ICMP error that quotes the IP header and eight bytes of the packet (RFC 792).
     mutating func unreachable(
         _ packet: Packet, code: UInt8, mtu: UInt16, _ reason: ipvsd_counter
     ) -> (Verdict, [UInt8]?) {

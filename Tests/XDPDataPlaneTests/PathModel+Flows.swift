@@ -5,11 +5,11 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// The records of connections, and the choice of a server for new ones.
+/// The records of connections, and the choice of a server for new connections.
 extension PathModel {
     // MARK: Flow table
 
-    /// Records a flow over its older entry, or where there is room.
+    /// Records a flow over its older entry, or else where there is room. Returns whether there was room.
     mutating func record(_ flow: Identity, over place: FlowTableModel.Place?, _ id: UInt32, _ state: State) -> Bool {
         let entry = FlowTableModel.Entry(identity: flow, server: id, state: state, stamp: shortNow)
         if let place {
@@ -26,7 +26,8 @@ extension PathModel {
         return true
     }
 
-    /// The flow's stamp, which may lag by 1/32 of its time-out, and with it the client's template.
+    /// Refreshes the flow's entry if its state changes, or if its stamp lags by more than 1/32 of the time-out. Then
+    /// also refreshes the client's template.
     mutating func keepUp(
         _ place: FlowTableModel.Place, _ listener: Listener, _ client: IPv4Address, _ state: State, proves: Bool,
         _ departure: Departure
@@ -44,7 +45,7 @@ extension PathModel {
         }
     }
 
-    /// Whether a packet without a connection may be one of a connection that has no entry.
+    /// Whether a packet without a connection may belong to a connection that has no entry.
     func mayBeUnrecorded(_ listener: Listener, _ flow: Identity) -> Bool {
         services[listener.service]?.isHashBased ?? false || flows.hasOverflowed(flow, now: shortNow)
             || flooded.map { now &- $0 <= UInt32(flows.timeout(.established)) } ?? false
@@ -52,7 +53,7 @@ extension PathModel {
 
     var isFlooded: Bool { settings.halfOpenLimit > 0 && halfOpen >= settings.halfOpenLimit }
 
-    /// A server is silent after SYNs, and two ticks without a completed handshake.
+    /// Whether a server is silent: SYNs are unanswered, and no handshake has completed for some ticks.
     func isSilent(_ id: UInt32) -> Bool {
         guard let server = servers[id], settings.silentAfter > 0 else { return false }
         return server.unanswered >= settings.silentAfter
@@ -61,7 +62,7 @@ extension PathModel {
 
     // MARK: Servers
 
-    /// Returns the server of a new connection.
+    /// Returns the server of a new connection, by its template or the scheduler, or nil if none takes it.
     mutating func schedule(_ row: Int, _ packet: Packet) -> UInt32? {
         guard let service = services[row], let persistence = service.desired.persistence else {
             return choose(row, packet)
@@ -116,12 +117,13 @@ extension PathModel {
         return service.ids[service.maglev[MaglevTable.slot(of: hash, size: service.maglev.count)]]
     }
 
-    /// Returns the replacement of a silent server: the scheduler's choice, or one of two others of the Maglev table.
+    /// Returns the replacement of a silent server: the scheduler's choice, or one of two other choices by the Maglev
+    /// table.
     mutating func otherServer(_ row: Int, _ packet: Packet, besides silent: UInt32) -> UInt32? {
         var other = choose(row, packet)
         guard let service = services[row] else { return nil }
         for step in 1...2 as ClosedRange<UInt16> where other == silent {
-            // The counter is in network byte order.
+            // As in the packet program, the step is added to the port in network byte order.
             other = maglev(service, packet.client, port: (packet.clientPort.bigEndian &+ step).bigEndian)
         }
         guard let other, other != silent, let counts = counts(of: other) else { return nil }
@@ -148,7 +150,7 @@ extension PathModel {
         }
     }
 
-    /// Returns the template; nil where it has expired, or its server takes no such client.
+    /// Returns the template's server, or nil if the template has expired or the server does not take such a client.
     private func server(of template: Template?, _ row: Int, _ departure: Departure) -> UInt32? {
         guard let template, let persistence = services[row]?.desired.persistence,
             Int32(bitPattern: now &- template.stamp) <= XDPDataPlane.ticks(seconds: persistence.timeout),
@@ -157,7 +159,8 @@ extension PathModel {
         return template.server
     }
 
-    /// Returns the client's server. The confirmed template comes first.
+    /// Returns the server of the client's template, and whether the template is confirmed. A confirmed template comes
+    /// first.
     mutating func template(
         _ row: Int, _ client: IPv4Address, _ departure: Departure
     ) -> (id: UInt32, isConfirmed: Bool)? {
@@ -171,7 +174,7 @@ extension PathModel {
         return (id, false)
     }
 
-    /// Writes a template. `renews`: an invalid confirmed one is replaced.
+    /// Writes a template. If `renews` is true, it replaces a confirmed template of the client, which is invalid.
     private mutating func keepTemplate(_ row: Int, _ client: IPv4Address, _ id: UInt32, renews: Bool) {
         let (key, template) = (templateKey(row, client), Template(server: id, stamp: now))
         if renews, confirmedTemplates[key] != nil {
@@ -185,7 +188,8 @@ extension PathModel {
         templatesFull.map { Int32(bitPattern: now &- $0) <= Int32(IPVSD_FULL_TICKS) } ?? false
     }
 
-    /// Refreshes the client's template by a packet of a flow, and confirms it where the packet proves the client.
+    /// Refreshes the client's template by a packet of a flow. Confirms it if the packet proves the client: `proven` is
+    /// then the flow's server.
     private mutating func keepUpTemplate(
         _ row: Int, _ client: IPv4Address, proven: UInt32?, _ departure: Departure
     ) {

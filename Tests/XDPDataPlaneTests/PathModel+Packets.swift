@@ -5,15 +5,15 @@ import PacketPrograms
 
 @testable import XDPDataPlane
 
-/// The end of a packet in the model.
+/// The model's decision on a packet, from its headers to its end.
 extension PathModel {
     struct Outcome {
         var verdict: Verdict
-        /// The packet that leaves; nil where none does.
+        /// The frame that leaves, or nil if none does.
         var frame: [UInt8]?
-        /// The counts, by the number of the counter.
+        /// The increments of the counters, by the counters' numbers.
         var moved: [UInt64]
-        /// Whether the outer packet has an identification. The model has 0 there.
+        /// Whether the outer packet has an identification, in place of which the model has 0.
         var isIdentified = false
     }
 
@@ -25,7 +25,7 @@ extension PathModel {
         var client: IPv4Address
         var vip: IPv4Address
         var protocolNumber: UInt8
-        /// Flags and offset.
+        /// The flags and the offset, as in the IP header.
         var fragment: UInt16
         var clientPort: UInt16 = 0
         var port: UInt16 = 0
@@ -57,7 +57,7 @@ extension PathModel {
             [0, 127].contains(client.value >> 24) || client.value >> 28 == 14 || client.value == .max || client == vip
         }
         var carriesData: Bool { room > tcpHeaderLength }
-        /// The packet begins a new connection.
+        /// Whether the packet begins a new connection.
         var opens: Bool { flags.intersection([.syn, .ack, .rst]) == .syn }
     }
 
@@ -101,7 +101,7 @@ extension PathModel {
         return .end(.pass, packet.frame)
     }
 
-    /// Returns the IP packet behind Ethernet and up to two tags; nil where there is none.
+    /// Returns the offset of the IP packet behind Ethernet and up to two tags, or nil if there is none.
     static func ipOffset(of frame: [UInt8]) -> Int? {
         var offset = 14
         guard frame.count >= offset + 20 else { return nil }
@@ -124,7 +124,7 @@ extension PathModel {
             ?? listeners[ListenerKey(vip: vip, port: 0, transport: transport)]
     }
 
-    /// Handles a packet that has ports and a listener.
+    /// Returns the flow of a frame that has ports and a listener, or nil for any other frame.
     func flow(of frame: [UInt8]) -> Identity? {
         guard let l3 = Self.ipOffset(of: frame) else { return nil }
         let packet = Packet(frame, l3: l3)
@@ -255,7 +255,7 @@ extension PathModel {
         return .server(entry.server)
     }
 
-    /// Handles a SYN of a found flow.
+    /// Begins a flow by a SYN, and counts the SYN as unanswered at its server.
     private mutating func open(
         _ packet: Packet, _ listener: Listener, _ flow: Identity, over place: FlowTableModel.Place?, on id: UInt32?
     ) -> Decision {
@@ -264,7 +264,7 @@ extension PathModel {
         return decision
     }
 
-    /// Records the flow. Without room, the choice that every director makes replaces the scheduler's.
+    /// Records the flow. If there is no room, the choice that every director makes replaces the scheduler's.
     private mutating func begin(
         _ packet: Packet, _ listener: Listener, _ flow: Identity, over place: FlowTableModel.Place?, _ id: UInt32?,
         _ state: State

@@ -4,15 +4,15 @@ import Netlink
 
 @testable import XDPDataPlane
 
-/// A model of the packet program by its rules, with dictionaries for maps and no BPF. It predicts the end and the
-/// records of each packet. Ids of services, listeners and real servers are the control plane's.
+/// A model of the packet program by its rules, with dictionaries for maps and without BPF. It predicts the end and the
+/// records of each packet. The control plane gives the numbers of services, listeners and real servers.
 struct PathModel {
     typealias State = FlowTableModel.State
     typealias Identity = FlowTableModel.Identity
 
     struct ListenerKey: Hashable {
         var vip: IPv4Address
-        /// 0: any.
+        /// The port. 0 means every port.
         var port: UInt16
         var transport: TransportProtocol
     }
@@ -22,20 +22,20 @@ struct PathModel {
         var flowID: UInt16
         var isAnyPort: Bool
         var isOnePacket: Bool
-        /// Datagrams of a real server that was removed stay there for one time-out.
+        /// Whether flows of datagrams may finish at a removed real server, for one time-out.
         var finishes: Bool
     }
 
     struct Service {
         var desired: VirtualService
         var scheduler: SchedulerModel
-        /// The real servers, by number.
+        /// The ids of the real servers' rows, by number.
         var ids: [UInt8: UInt32] = [:]
-        /// Numbers of real servers.
+        /// The Maglev table, whose slots have numbers of real servers.
         var maglev: [UInt8] = []
         var sourceHash: [UInt8?] = []
 
-        /// Every director makes the same choice for a client.
+        /// Whether every director makes the same choice for a client.
         var isHashBased: Bool {
             switch desired.scheduler {
             case .mh: true
@@ -53,7 +53,7 @@ struct PathModel {
         var isRemoved = false
         var movesPersistent = false
         var movesDatagrams = false
-        /// SYNs since a handshake completed, and the tick of that.
+        /// The number of SYNs since the last completed handshake. `completed` is the tick of that handshake.
         var unanswered: UInt32 = 0
         var completed: UInt32 = 0
         var connections: UInt64 = 0
@@ -71,7 +71,8 @@ struct PathModel {
         var stamp: UInt32
     }
 
-    /// The real servers whose clients move, besides servers that are down.
+    /// The kind of a packet, by which a client moves away from a drained real server. Clients of servers that are down
+    /// always move.
     enum Departure {
         case none, connections, datagrams
     }
@@ -84,7 +85,7 @@ struct PathModel {
     }
 
     struct Fragments {
-        /// The path; nil: the director's own stack.
+        /// The real server to which later fragments go. Nil means the director's own stack.
         var server: UInt32?
         var stamp: UInt32
     }
@@ -93,12 +94,12 @@ struct PathModel {
         var ingressMTU = 1500
         var halfOpenLimit = 0
         var silentAfter: UInt32 = 0
-        /// The interface for packets that are too big and may be fragmented.
+        /// The MAC address of the peer to which packets go that are too big and may be fragmented.
         var fragmentingPeer: MACAddress?
         var answersByRedirect = false
         /// Whether any reply is allowed.
         var mayAnswer = true
-        /// The director's MAC addresses; nil: all frames are for it.
+        /// The director's MAC addresses. Nil means that all frames are for the director.
         var ownMACs: [MACAddress]?
         var outerSources: IPv4Prefix?
     }
@@ -114,7 +115,7 @@ struct PathModel {
     /// The templates of proven clients.
     var confirmedTemplates: [TemplateKey: Template] = [:]
     var mostConfirmedTemplates = Int.max
-    /// The tick at which one last found no room.
+    /// The tick at which a confirmed template last found no room.
     var templatesFull: UInt32?
     var fragments: [Datagram: Fragments] = [:]
     var learntPorts: [Int: Set<UInt16>] = [:]
@@ -123,9 +124,9 @@ struct PathModel {
     var flooded: UInt32?
 
     var now: UInt32 = 0
-    /// The counts, by the number of the counter.
+    /// The increments of the counters by the last packet, by the counters' numbers.
     var moved: [UInt64] = []
-    /// The bucket that the last packet's flow belongs in.
+    /// The first and second bucket of the last packet's flow.
     var touched: Set<Int> = []
 
     init(seed: UInt64, bucketCount: Int) { flows = FlowTableModel(seed: seed, bucketCount: bucketCount) }
@@ -134,7 +135,7 @@ struct PathModel {
 
     // MARK: Configuration
 
-    /// Sets a service. `isNew`: its row has no history.
+    /// Sets a service. If `isNew` is true, the service's row has no history.
     mutating func configure(_ desired: VirtualService, row: Int, isNew: Bool, ids: [UInt8: UInt32]) {
         let servers = desired.servers
         let size = desired.maglevSize ?? MaglevTable.size(forServers: servers.count)
@@ -216,7 +217,7 @@ struct PathModel {
 
     // MARK: Connections
 
-    /// Writes an entry, and adjusts the counts.
+    /// Writes an entry, or frees its place for nil, and adjusts the counts.
     mutating func put(_ entry: FlowTableModel.Entry?, at place: FlowTableModel.Place) {
         if let old = flows[place], let entry, old.server == entry.server, old.identity == entry.identity {
             let active = (entry.state.isActive ? 1 : 0) - (old.state.isActive ? 1 : 0)

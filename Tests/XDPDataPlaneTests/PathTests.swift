@@ -6,7 +6,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// Paths as rows, which the next daemon reads back.
+/// The conversion of paths to rows, and back, as the next daemon reads them.
 struct PathTests {
     private static let paths: [Path] = [
         Standard.web, Standard.viaTransmit, Standard.viaTag, Standard.viaTwoTags, Standard.viaTagTransmit,
@@ -18,7 +18,7 @@ struct PathTests {
         #expect(Path(row: path.row).map { $0.nextHopMAC == path.nextHopMAC && $0 == path } == true)
     }
 
-    /// The wire has 802.1ad 7, then 802.1Q 4094.
+    /// The tag 802.1ad 7 comes before the tag 802.1Q 4094 on the wire.
     @Test("tags are in wire order") func tagsInWireOrder() {
         let row = Standard.viaTwoTags.row
         #expect(withUnsafeBytes(of: row.tags) { Array($0) } == [0x88, 0xA8, 0, 7, 0x81, 0, 0x0F, 0xFE])

@@ -56,7 +56,7 @@ struct PersistenceTests {
 
     private func server(_ flow: FlowKey) throws -> IPv4Address { try #require(try lab.send(flow.packet([.syn]))) }
 
-    /// Makes every template look as if it was last used that many seconds ago.
+    /// Makes every template look as if it was last used this many seconds ago.
     private func age(by seconds: Int) throws {
         for templates in try maps() {
             for key in try templates.keys() {
@@ -163,7 +163,8 @@ struct PersistenceTests {
         #expect(try lab.send(connection.packet([.ack], payload: 1)) == first)
         let second = try server(flow("192.0.2.1", 1002))
         #expect(second != first)
-        // Every listener has the same server, and clients without a template get one of the same two.
+        // The client has the same server at every listener, and clients without a template get a server that is not
+        // drained.
         for listener in [Self.web, Self.secure, Self.elsewhere] {
             #expect(try server(flow("192.0.2.1", 1003, to: listener)) == second)
             #expect(try server(flow("192.0.2.9", 1003, to: listener)) != first)
@@ -176,7 +177,7 @@ struct PersistenceTests {
         #expect(lab.loads() == lab.recount())
     }
 
-    /// The flags alone distinguish its packets from a new connection's.
+    /// Flags alone tell a packet of a connection without an entry from a new connection's first packet.
     @Test("a connection without an entry does not move") func aConnectionWithoutEntryDoesNotMove() throws {
         try lab.apply(Self.configuration(scheduler: .mh))
         let connection = flow("192.0.2.1", 1000)
@@ -190,7 +191,7 @@ struct PersistenceTests {
         #expect(try server(flow("192.0.2.1", 1001)) != first)
     }
 
-    /// The server's row is free, or another service's, so that the template is invalid.
+    /// The server's row is then free, or another service has it. In either case the template is invalid.
     @Test("a removed server loses its clients") func aServerThatIsGoneLosesItsClients() throws {
         let first = try server(flow("192.0.2.1", 1000))
         let gone = try lab.serverID(Self.web, first)
@@ -333,7 +334,7 @@ struct PersistenceTests {
         try lab.apply(configuration)
         var service = try #require(
             try lab.plane.snapshot().services.first { $0.listeners.contains(Self.web) })
-        // Rows may have been taken before.
+        // The rows may be in another order than the servers, if rows were freed before.
         service.configured.servers.sort { $0.address < $1.address }
         #expect(service.configured == desired.asConfigured)
         #expect(VirtualService(service).standings == desired.standings)

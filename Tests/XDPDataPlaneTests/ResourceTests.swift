@@ -8,7 +8,7 @@ import Testing
 struct ResourceTests {
     private let other = XDPResource.sysctl("net/ipv4/conf/ipvsd0/forwarding")
 
-    /// A container's interface also has the program, and checks do not need it there.
+    /// A container's interface also has the program, but checks do not need the program there.
     @Test("checks need their device and the programs on interfaces of answers") func whatChecksCannotDoWithout() {
         let takesPart = { CheckDevice.isNeededByChecks($0, answering: ["eth0"]) }
         #expect(takesPart(.program(.ingress, interface: "eth0")))

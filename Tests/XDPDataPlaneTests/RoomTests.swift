@@ -20,7 +20,7 @@ private func service(_ numbers: Range<UInt32>, port: UInt16 = 80, by scheduler: 
         servers: servers(numbers))
 }
 
-/// The sizes of tables, by their held rows and the demand.
+/// The sizes of tables, by the rows that are held and the rows that services demand.
 struct RoomTests {
     /// Returns the held rows of one service that has or had these real servers.
     private func held(_ numbers: Range<UInt32>) -> HeldRows {
@@ -40,7 +40,7 @@ struct RoomTests {
     @Test("rows of removed servers are held") func rowsOfRemovedServersAreHeld() throws {
         #expect(try capacity([service(1000..<1120)], besides: held(0..<120)).servers == 256)
         #expect(try capacity([service(2000..<2120)], besides: held(0..<240)).servers == 512)
-        // Servers that come back have their rows.
+        // Servers that come back still have their rows.
         #expect(try capacity([service(120..<240)], besides: held(0..<240)).servers == 256)
     }
 
@@ -48,7 +48,7 @@ struct RoomTests {
         var held = held(0..<1)
         held.serviceRows = 60
         let services = (0..<30 as Range<UInt16>).map { service(0..<1, port: 80 + $0) }
-        // The first service has its row.
+        // The first service already has a row.
         #expect(try capacity(services, besides: held).services == 128)
         held.serviceRows = 34
         #expect(try capacity(services, besides: held).services == 64)
@@ -104,7 +104,7 @@ struct RoomTests {
     }
 }
 
-/// Exchanges of services and real servers in a data plane that is used.
+/// Exchanges of all services or real servers of a data plane that is in use.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct ExchangeTests {
@@ -155,7 +155,7 @@ struct ExchangeTests {
         }
     }
 
-    /// The exchange is as by reloads. Connections go on at removed real servers.
+    /// Each exchange is like a reload. Connections go on at the removed real servers.
     @Test("real servers are exchanged repeatedly") func realServersAreExchangedAgainAndAgain() throws {
         try withPinDirectory { directory in
             var services = [service(0..<120)]
@@ -238,7 +238,7 @@ struct ExchangeTests {
             #expect(throws: BPFError.self) { try lab.plane.apply(services + [service(200..<300, port: 81)]) }
             for table in ["services", "servers"] { #expect(use(lab)[table] == before[table]) }
             #expect(try lab.send(flow(1).packet([.syn])) != nil)
-            // A present service does not, either.
+            // A change of a present service that finds no room changes nothing, either.
             #expect(throws: BPFError.self) { try lab.plane.apply([service(50..<150)]) }
             #expect(use(lab)["servers"] == before["servers"])
             #expect(try lab.send(flow(2).packet([.syn])) != nil)

@@ -5,8 +5,8 @@ import TestSupport
 
 @testable import XDPDataPlane
 
-/// A service with its real servers and connections, and the choices of each scheduler. It follows IPVS's sources, one
-/// connection at a time.
+/// A model of one service with its real servers and connections, and of each scheduler's choices. It follows IPVS's
+/// sources, one connection at a time.
 struct SchedulerModel {
     struct Server {
         var number: UInt8
@@ -17,7 +17,7 @@ struct SchedulerModel {
         var effectiveWeight: UInt16 { isDown ? 0 : weight }
     }
 
-    /// The part of a server that lasts as long as its connections.
+    /// The values of a server that last as long as its connections.
     struct Counts {
         var active: UInt32 = 0
         var inactive: UInt32 = 0
@@ -38,12 +38,13 @@ struct SchedulerModel {
     private var buckets: [Int?] = []
     private var maglev: [UInt16] = []
     private var byVIP: Int?
-    /// The server of lblc.
+    /// The server that lblc chose last for the VIP, or nil.
     private var cached: UInt8?
-    /// The servers of lblcr, the last one to join first, and whether a day has passed since they changed.
+    /// The servers of lblcr for the VIP, with the latest to join first. `isSetOld` says whether a day has passed since
+    /// they changed.
     private var set: [UInt8] = []
     private var isSetOld = false
-    /// The number of servers that were skipped for their thresholds before another one was chosen.
+    /// The number of choices that were made while a server with a weight above 0 was overloaded.
     private(set) var refusals = 0
 
     init(_ scheduler: Scheduler, _ flags: Set<SchedulerFlag>, vip: IPv4Address, maglevSize: Int) {
@@ -79,13 +80,14 @@ struct SchedulerModel {
     private mutating func setThresholds(_ thresholds: ConnectionThresholds?, of number: UInt8) {
         let old = counts[Int(number)].thresholds
         guard thresholds != old else { return }
-        // Without an upper threshold, or with a higher one, the server is no longer overloaded (__ip_vs_update_dest).
+        // Without an upper threshold, or with a higher one than before, the server is no longer overloaded
+        // (__ip_vs_update_dest).
         if (thresholds?.upper ?? .max) > (old?.upper ?? 0) { counts[Int(number)].isOverloaded = false }
         counts[Int(number)].thresholds = thresholds
         judge(number)
     }
 
-    /// ip_vs_bind_dest and ip_vs_unbind_dest.
+    /// Updates whether the server is overloaded, as ip_vs_bind_dest and ip_vs_unbind_dest do.
     private mutating func judge(_ number: UInt8) {
         let count = counts[Int(number)]
         counts[Int(number)].isOverloaded =
@@ -114,17 +116,17 @@ struct SchedulerModel {
         judge(number)
     }
 
-    /// Drops a removed server after its last connection.
+    /// Drops the values of a removed server, after its last connection.
     mutating func forget(_ number: UInt8) {
         counts[Int(number)] = Counts()
         if cached == number { cached = nil }
         set.removeAll { $0 == number }
     }
 
-    /// Lets a day pass without a change of lblcr's set.
+    /// Lets a day pass without a change of lblcr's set of servers.
     mutating func passADay() { isSetOld = true }
 
-    /// Lets a day pass without connections.
+    /// Lets a day pass without connections, after which lblc and lblcr forget their servers.
     mutating func passAnIdleDay() {
         cached = nil
         set = []
@@ -132,7 +134,7 @@ struct SchedulerModel {
 
     // MARK: Choices
 
-    /// Returns the number of the real server for a new connection.
+    /// Returns the number of the real server for a new connection, or nil if no server takes it.
     mutating func choose(client: IPv4Address, port: UInt16) -> UInt8? {
         let loads = servers.map {
             LeastConnections.Load(
@@ -175,7 +177,7 @@ struct SchedulerModel {
         }
     }
 
-    /// Returns the next server in the order of ip_vs_rr.c or ip_vs_wrr.c that is not overloaded.
+    /// Returns the index of the next server in the order of ip_vs_rr.c or ip_vs_wrr.c that is not overloaded.
     private mutating func turn(_ loads: [LeastConnections.Load]) -> Int? {
         for step in 0..<ring.count {
             let index = ring[Int((cursor + UInt64(step)) % UInt64(ring.count))]
@@ -186,7 +188,7 @@ struct SchedulerModel {
         return nil
     }
 
-    /// is_overloaded of ip_vs_lblc.c and ip_vs_lblcr.c.
+    /// Whether the server is crowded, as is_overloaded in ip_vs_lblc.c and ip_vs_lblcr.c decides.
     private func isCrowded(_ index: Int, _ loads: [LeastConnections.Load]) -> Bool {
         loads[index].active > UInt32(loads[index].weight) && loads.contains { $0.active * 2 < UInt32($0.weight) }
     }
@@ -204,7 +206,7 @@ struct SchedulerModel {
 
     private mutating func lblcr(_ loads: [LeastConnections.Load]) -> Int? {
         let members = set.compactMap { number in servers.firstIndex { $0.number == number } }
-        // ip_vs_dest_set_min and ip_vs_dest_set_max: of equals the first.
+        // As in ip_vs_dest_set_min and ip_vs_dest_set_max, the first of equal servers counts.
         func exceeds(_ one: Int, _ other: Int) -> Bool {
             loads[one].overhead * UInt64(loads[other].weight) > loads[other].overhead * UInt64(loads[one].weight)
         }

@@ -43,15 +43,16 @@ struct SchedulerModelTests {
 
     private static func clients(_ scheduler: Scheduler) -> Int {
         switch scheduler {
-        // With many clients, sh refuses more connections than it takes.
+        // With many clients, ovf refuses more connections than it takes.
         case .ovf: 400
-        // Servers are often equally loaded, and of equals in a set the last one to join is the first.
+        // Servers are often equally loaded with so few clients. Of equal servers in a set, the latest to join comes
+        // first.
         case .lblc, .lblcr: 60
         default: 1500
         }
     }
 
-    /// A client's address and port, and the connection it has.
+    /// A client's address and port, with the connection that it has.
     private struct Client {
         var frame: [UInt8]
         var address: IPv4Address
@@ -107,7 +108,7 @@ struct SchedulerModelTests {
             }
         }
         #expect(lab.loads() == lab.recount())
-        // Thresholds mattered, but did not decide alone.
+        // Thresholds mattered, but did not decide every choice.
         #expect(model.refusals > flows / 20)
         #expect(refused < flows * 3 / 4)
     }
@@ -129,7 +130,7 @@ struct SchedulerModelTests {
             thresholds: thresholds(scheduler, &random))
     }
 
-    /// Six servers at first. Then some of twelve come, go, or change.
+    /// Configures six servers at first. Later calls add, remove or change some of twelve servers.
     private func configure(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         var servers = model.servers
         if servers.isEmpty { servers = (1...6).map { server($0, model.scheduler, &random) } }
@@ -165,7 +166,7 @@ struct SchedulerModelTests {
 
     // MARK: Time
 
-    /// Drops half of the closed connections, and removed servers without any.
+    /// Expires half of the closed connections. Drops removed servers that have no connections left.
     private func expire(_ clients: inout [Client], _ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         let long = try lab.now &- lab.timeout(IPVSD_STATE_FIN_WAIT) &- 1
         for index in clients.indices where clients[index].isClosed {
@@ -184,7 +185,7 @@ struct SchedulerModelTests {
         }
     }
 
-    /// Sometimes a day passes for lblc and lblcr.
+    /// Sometimes lets a day pass for lblc and lblcr.
     private func passTime(_ model: inout SchedulerModel, _ random: inout SplitMix) throws {
         let index = Int(try #require(lab.plane.services[service]))
         let row = lab.plane.maps.services[index]
@@ -212,7 +213,7 @@ struct SchedulerModelTests {
             frame: flow.packet([.syn]).bytes, address: flow.client, port: flow.clientPort, key: try lab.key(of: flow))
     }
 
-    /// The number of the real server that the packet went to.
+    /// Sends a packet of the client. Returns the number of the real server that gets it, or nil.
     private func send(_ client: inout Client, _ flags: PacketBuilder.TCPFlags) throws -> UInt8? {
         client.frame[47] = flags.rawValue
         return try lab.send(client.frame).map { UInt8(truncatingIfNeeded: $0.value) }

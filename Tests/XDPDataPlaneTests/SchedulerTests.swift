@@ -8,7 +8,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The packet program's choices against those of TestSupport.
+/// The packet program's choices, compared with the schedulers in TestSupport.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct SchedulerTests {
@@ -25,7 +25,7 @@ struct SchedulerTests {
         try lab.plane.sweep()
     }
 
-    /// Real servers 1, 2, … of these weights, by their numbers.
+    /// Applies a service whose real servers have these weights, by their numbers. `order` is the order of the servers.
     private func apply(_ scheduler: Scheduler, _ weights: [UInt8: UInt16], order: [UInt8]? = nil) throws {
         let numbers = order ?? weights.keys.sorted()
         try lab.apply(
@@ -87,7 +87,7 @@ struct SchedulerTests {
 
     private static let listWeights: [UInt8: UInt16] = [1: 1, 2: 3, 3: 2, 4: 0, 5: 7, 6: 1]
 
-    /// Connections open, complete, close and expire at random, and the counts are the model's.
+    /// Connections open, complete, close and expire at random. The counts are compared with the model's.
     @Test(
         "schedulers that compare connections choose as their model",
         arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .twos])
@@ -161,7 +161,7 @@ struct SchedulerTests {
         }
     }
 
-    /// Ends every other closing connection.
+    /// Expires every second connection that is inactive.
     private func expire(
         _ open: inout [(flow: FlowKey, server: UInt8, state: ipvsd_state)], _ model: inout [UInt8: Lab.Load]
     ) throws {
@@ -198,7 +198,7 @@ struct SchedulerTests {
         }
     }
 
-    /// Loads, weights and thresholds are random.
+    /// The servers' loads, weights and thresholds are random.
     @Test(
         "a scheduler chooses the right one of a thousand servers",
         arguments: [Scheduler.lc, .wlc, .sed, .nq, .ovf, .fo])
@@ -224,7 +224,8 @@ struct SchedulerTests {
                 load.inactive = UInt32.random(in: 0...80, using: &random)
                 lab.plane.maps.connectionCounts[ids[index]] = load
                 let (weight, connections) = (servers[index].weight, load.active + load.inactive)
-                // An earlier choice may have set the flag, which lasts until the server is below its lower threshold.
+                // An earlier choice may have set `overloaded`, which stays until the server is below its lower
+                // threshold.
                 lab.plane.maps.servers[ids[index]].overloaded = 0
                 return LeastConnections.Load(
                     active: load.active, inactive: load.inactive, weight: weight,
@@ -296,7 +297,7 @@ struct SchedulerTests {
     @Test("mh chooses by the Maglev hash of the client") func maglevByClient() throws {
         let weights: [UInt8: UInt16] = [1: 1, 2: 3, 3: 0, 4: 10]
         let numbers = weights.keys.sorted()
-        // The order of the servers does not matter.
+        // The servers are in another order, which must not matter.
         try apply(.mh, weights, order: numbers.reversed())
         let size = MaglevTable.size(forServers: numbers.count, minimum: 4093)
         let table = MaglevTable.build(
@@ -307,7 +308,7 @@ struct SchedulerTests {
             try #require(
                 try number(try lab.send(flow.packet([.syn]))) == numbers[Int(table[slot])], "client \(flow.client)")
         }
-        // Another director, without the connections.
+        // Another director has no entries of the connections.
         lab.forgetFlows()
         for index in 0..<200 {
             let outcome = try lab.run(flow(index).packet([.ack]))
@@ -331,7 +332,8 @@ struct SchedulerTests {
             for index in 0..<40 {
                 let flow = flow(100 * step + index)
                 guard let address = try lab.send(flow.packet([.syn])) else {
-                    // As in IPVS, hashing refuses for servers of weight 0, and ovf where all are full.
+                    // As in IPVS, sh and dh refuse if the hash names a server of weight 0, and ovf if all servers are
+                    // full.
                     try #require([.sh, .dh, .ovf].contains(scheduler))
                     continue
                 }
@@ -344,13 +346,13 @@ struct SchedulerTests {
         #expect(homes.count >= 20)
         #expect(lab.loads() == lab.recount())
 
-        // The flows end, and the rows of removed servers are released. The others stay.
+        // When the flows end, the rows of removed servers are released, and other rows stay.
         try apply(scheduler, [4: 1])
         for (flow, _) in homes {
             let state = try #require(try lab.flow(flow)).state
             try lab.age(flow, by: lab.timeout(state) + 1)
         }
-        // One sweep frees the flows. Two more without new flows free the rows.
+        // The first sweep frees the flows. Two more sweeps without new flows free the rows.
         for _ in 0..<2 { try lab.plane.sweep() }
         #expect(try lab.plane.snapshot().services.first?.servers.count ?? 0 > 1 || scheduler == .dh)
         try lab.plane.sweep()

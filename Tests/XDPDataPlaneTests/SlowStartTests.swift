@@ -29,7 +29,7 @@ struct SlowStartTests {
             clientPort: UInt16(1024 + number % 50000), vip: Standard.main, port: 80)
     }
 
-    /// Applies servers 1 to 3 with these weights. The third one is in slow start, with these tenths of its share.
+    /// Applies servers 1 to 3 with these weights. Server 3 is in slow start, and has `tenths` tenths of its share.
     private func apply(
         _ scheduler: Scheduler, weights: [UInt16] = [2, 2, 2], tenths: Int = 10, standby: Set<UInt8> = [],
         flags: Set<SchedulerFlag> = [], persistence: Persistence? = nil
@@ -53,20 +53,21 @@ struct SlowStartTests {
 
     private nonisolated static let sharing = Scheduler.allCases.filter(\.hasShares)
 
-    /// Connections stay open, and lc and similar schedulers compare them. Each step therefore begins with none.
+    /// Connections stay open, and lc and similar schedulers compare their numbers. So each step begins without
+    /// connections.
     @Test("a server in slow start gets its part of connections", arguments: sharing, [1, 3, 5, 9, 10])
     func theShareIsThePart(_ scheduler: Scheduler, tenths: Int) throws {
-        // Applies the weights. Schedulers without weights get unequal ones, which they must ignore.
+        // Schedulers that ignore weights get unequal weights, which must not matter.
         let weights: [UInt16] = scheduler.ignoresWeights ? [7, 1, 3] : [2, 2, 2]
         try apply(scheduler, weights: weights, tenths: tenths)
         let counts = try open(0..<2100)
         #expect(counts.values.reduce(0, +) == 2100)
         let share = Double(counts[Standard.server(3)] ?? 0) / 2100
-        // sh gives the withheld buckets to the servers that would have them without the third one.
+        // sh gives the withheld buckets to the servers that would have them without server 3.
         let expected = scheduler == .sh ? Double(tenths) / 30 : Double(tenths) / Double(20 + tenths)
         let tolerance = [.sh, .mh].contains(scheduler) ? 0.05 : 0.01
         #expect(abs(share - expected) < tolerance, "\(share), expected \(expected)")
-        // The other two are equal.
+        // The other two servers get equal parts.
         let others = (counts[Standard.server(1)] ?? 0) - (counts[Standard.server(2)] ?? 0)
         #expect(abs(others) < ([.sh, .mh].contains(scheduler) ? 250 : 25), "\(counts)")
     }
@@ -84,7 +85,7 @@ struct SlowStartTests {
                 before[number] = server
             }
         }
-        // Maglev itself moves a few clients that the newcomer pushes out of their first choice.
+        // A Maglev table moves a few other clients, when the newcomer takes slots that its servers would have taken.
         #expect(moved <= (scheduler == .sh ? 0 : 75), "\(moved) of 4,500")
     }
 
@@ -114,7 +115,7 @@ struct SlowStartTests {
         #expect(try open(0..<20) == slow)
     }
 
-    /// The largest weights leave no room for a multiplication, and are fine enough.
+    /// The largest weights cannot be multiplied, and are fine enough without that.
     @Test("the largest weights still have parts") func largeWeightsStillHaveParts() throws {
         try apply(.wrr, weights: [65535, 65535, 65535], tenths: 1)
         let ids = (1...3).compactMap { lab.plane.serverID(service: service, server: Standard.server($0)) }
@@ -145,7 +146,7 @@ struct SlowStartTests {
 
     @Test("a server in standby keeps its connections and gets no new ones", arguments: Scheduler.allCases)
     func standbyServersGetNothingNewAndKeepWhatTheyHave(_ scheduler: Scheduler) throws {
-        // ovf takes no more connections than the weight.
+        // The weights are large, as ovf gives a server no more connections than its weight.
         let weights: [UInt16] = [500, 500, 500]
         try apply(scheduler, weights: weights)
         var servers: [Int: IPv4Address] = [:]
@@ -157,7 +158,7 @@ struct SlowStartTests {
         for number in 0..<60 { #expect(try lab.send(flow(number).packet([.ack])) == servers[number]) }
         let counts = try open(1000..<1200)
         #expect(counts == [Standard.server(3): 200], "\(counts)")
-        // Its row stays its own, with or without connections.
+        // A server in standby keeps its row, with or without connections.
         lab.forgetFlows()
         let id = lab.plane.serverID(service: service, server: Standard.server(1))
         for _ in 0..<4 { try lab.plane.sweep() }
@@ -185,7 +186,7 @@ struct SlowStartTests {
         let snapshot = try lab.plane.snapshot()
         let servers = try #require(snapshot.services.first).servers.sorted { $0.address < $1.address }
         #expect(servers.map(\.isStandby) == [false, true, false] && servers.allSatisfy { !$0.isRemoved })
-        // A director that restores them makes them standby again.
+        // A director that applies the restored services makes the server standby again.
         try lab.plane.apply(snapshot.services.map(VirtualService.init))
         #expect(try open(0..<20)[Standard.server(2)] == nil)
     }

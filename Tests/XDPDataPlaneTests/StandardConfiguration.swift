@@ -3,46 +3,46 @@ import LoadBalancing
 import Netlink
 import XDPDataPlane
 
-/// Parses an address of a test. A wrong one is a programmer's error.
+/// Parses an address in a test. A text that is not an address is a programmer's error.
 func address(_ text: String) -> IPv4Address {
     guard let address = IPv4Address(text) else { preconditionFailure("\(text) is no address") }
     return address
 }
 
-/// Clients, VIPs and real servers of the fixtures. One real server behind each service, so that a fixture knows where
+/// The client, VIPs and real servers of the fixtures. Each service has one real server, so that a fixture knows where
 /// its packet goes.
 enum Standard {
     static let client = address("192.0.2.7")
     static let clientPort: UInt16 = 40000
 
-    /// Port 80 of TCP and of UDP, and all other ports.
+    /// A VIP with services at port 80 of TCP and of UDP, and at all other ports.
     static let main = address("198.51.100.10")
-    /// Port 80 of TCP and no other.
+    /// A VIP with a service at port 80 of TCP alone.
     static let strict = address("198.51.100.20")
-    /// A service without real servers.
+    /// A VIP whose service has no real servers.
     static let empty = address("198.51.100.30")
-    /// All real servers have weight 0.
+    /// A VIP whose real servers all have weight 0.
     static let quiesced = address("198.51.100.40")
-    /// The next hop's MAC is not known.
+    /// A VIP whose real server's next hop has no known MAC address.
     static let unresolved = address("198.51.100.50")
-    /// No route.
+    /// A VIP to whose real server there is no route.
     static let unrouted = address("198.51.100.60")
-    /// The path leaves by XDP_TX.
+    /// A VIP whose packets leave by XDP_TX.
     static let transmitting = address("198.51.100.70")
-    /// A path MTU of 1,000.
+    /// A VIP whose real server has a path MTU of 1,000.
     static let narrow = address("198.51.100.80")
-    /// Port 80 by Maglev.
+    /// A VIP with a service at port 80, whose scheduler is mh.
     static let hashed = address("198.51.100.90")
-    /// The only real server is down.
+    /// A VIP whose only real server is down.
     static let down = address("198.51.100.100")
 
-    /// Behind an 802.1Q device.
+    /// A VIP whose real server is behind an 802.1Q device.
     static let tagged = address("198.51.100.110")
-    /// Behind an 802.1Q device on an 802.1ad one.
+    /// A VIP whose real server is behind an 802.1Q device on an 802.1ad device.
     static let doublyTagged = address("198.51.100.120")
-    /// A tagged way by XDP_TX, with a path MTU of 1,000.
+    /// A VIP whose packets leave with a tag by XDP_TX, with a path MTU of 1,000.
     static let taggedTransmitting = address("198.51.100.130")
-    /// The director itself is the real server.
+    /// A VIP whose real server is the director itself.
     static let local = address("198.51.100.140")
 
     static let web = path(1)
@@ -56,7 +56,7 @@ enum Standard {
     static let viaTagTransmit = path(12) { ($0.tags, $0.transmits, $0.mtu) = ([VLANTag(id: 1)], true, 1000) }
     static let viaStack = Path.local(server(13), interface: 1)
 
-    /// The way to real server 10.0.0.`number`.
+    /// Returns the path to real server 10.0.0.`number`.
     static func path(_ number: UInt8, _ adjust: (inout Path) -> Void = { _ in }) -> Path {
         var path = Path(
             source: address("203.0.113.\(number)"), destination: server(number), interface: 1,
@@ -115,7 +115,7 @@ enum Standard {
         ])
 }
 
-/// The daemon's decisions about real servers, beside their configuration.
+/// The daemon's decisions about a real server, beside its configuration.
 extension RealServer {
     var isAsConfigured: Bool { effective == .listed(weight: weight) }
 
@@ -136,7 +136,7 @@ extension VirtualService {
         self.startsSlowly = startsSlowly
     }
 
-    /// The weights that differ from the configured ones.
+    /// The effective weights that differ from the configured ones, by address. Setting them resets all others.
     var effective: [IPAddress: EffectiveWeight] {
         get {
             let decided = servers.filter { !$0.isAsConfigured }.map { ($0.address, $0.effective) }
@@ -167,7 +167,7 @@ extension VirtualService {
         var movesDatagrams: Bool
     }
 
-    /// The order is by address, since a data plane has servers in the order of their rows.
+    /// The real servers' standings, sorted by address, since a data plane has servers in the order of their rows.
     var standings: [Standing] {
         servers.sorted { $0.address < $1.address }.map {
             Standing(

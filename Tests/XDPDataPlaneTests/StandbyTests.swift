@@ -5,7 +5,7 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The former daemon's sorry server, as its rows show it.
+/// The recognition of the former daemon's sorry server by its rows.
 struct StandbyTests {
     private enum Row {
         case listed, down, standby, removed

@@ -10,7 +10,7 @@ import Testing
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct StrayPlaceTests {
-    /// Places on one interface for that many VIPs.
+    /// Returns the places of `count` VIPs on one interface.
     private func places(_ count: Int, on interface: Int32 = 7, silent: Bool = true) -> [StrayPlace: Bool] {
         let vips = (0..<UInt32(count)).map { IPAddress(0x0A00_0000 + $0) }
         return Dictionary(uniqueKeysWithValues: vips.map { (StrayPlace(interface: interface, vip: $0), silent) })

@@ -7,13 +7,13 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The sweep in parts, which together are one pass.
+/// The sweep in parts, which together make one pass.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct SweepTests {
     private static let web = ServiceAddress(vip: Standard.main, port: 80, transport: .tcp)
     private static let runs = 4
-    /// The runs over the flow table, and one for the templates.
+    /// The parts of a pass: the runs over the flow table, and one part for the templates.
     private static let parts = runs + 1
     private let lab: Lab
 
@@ -39,7 +39,7 @@ struct SweepTests {
         FlowKey(client: Standard.client, clientPort: UInt16(1000 + number), vip: Standard.main, port: 80)
     }
 
-    /// One run of the packet program.
+    /// Sweeps one part.
     private func sweepOn() throws { try lab.plane.sweep(for: .zero) }
 
     @Test("parts of a sweep add up to a pass") func partsAreAPass() throws {
@@ -72,7 +72,7 @@ struct SweepTests {
             try sweepOn()
         }
         #expect(lab.plane.isSwept(since: now))
-        // A whole pass replaces one that has begun.
+        // A whole pass at once replaces a pass that has begun.
         try sweepOn()
         let later = ContinuousClock.now
         try lab.plane.sweep()
@@ -94,7 +94,7 @@ struct SweepTests {
         #expect(!lab.plane.serverIDs.all.contains { $0.id == Int(gone) })
     }
 
-    /// A complete pass then saw all of them as abandoned.
+    /// A complete pass has freed the server's half-open connections as abandoned by then.
     @Test("a server that was down for long enough holds no half-open connection")
     func whoWasDownLongEnoughHasNothingHalfOpen() throws {
         let id = try lab.serverID(Self.web, Standard.server(1))

@@ -9,15 +9,15 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The packet program with its constants for other set-ups.
+/// The packet program with the constants of other set-ups.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct TraitTests {
-    /// XDP_TX would send them out of their ingress, which need not lead to the real server.
+    /// XDP_TX sends a packet out of its ingress interface, which need not lead to the real server.
     @Test("XDP_TX is only for packets that came in by the path's interface") func severalIngressInterfaces() throws {
         let lab = try Lab(Standard.configuration, traits: PacketTraits(hasSeveralIngress: true))
         let frame = PacketBuilder.syn(to: Standard.transmitting).bytes
-        // The standard path leaves by lo, 1; without a context a test run comes in there, too.
+        // The standard path leaves by lo, whose index is 1. A test run without a context comes in by lo, too.
         #expect(try lab.run(frame).verdict == .transmit)
         #expect(try lab.run(frame, ingress: 1).verdict == Verdict.transmit.rawValue)
         let row = try #require(lab.plane.pathTable.rows[Standard.server(7)])
@@ -32,7 +32,7 @@ struct TraitTests {
         for destination in macs {
             let packet = PacketBuilder.ethernet(to: destination).fromClient(to: Standard.main).tcp([.syn])
             #expect(try lab.run(packet).verdict == .redirect)
-            // Also by the fast path.
+            // Further packets of a connection take the fast path.
             let flow = FlowKey(client: Standard.client, clientPort: 5000, vip: Standard.main, port: 80)
             for flags in [[.syn], [.ack], [.ack]] as [PacketBuilder.TCPFlags] {
                 #expect(try lab.run(flow.packet(flags, to: destination)).verdict == .redirect)
@@ -42,7 +42,7 @@ struct TraitTests {
             [mac(9, 9), mac(1, 8), broadcast, .zero] + macs.map { MACAddress([3] + $0.bytes.dropFirst()) ?? .zero }
         lab.plane.setOwnMACs(Array(macs.prefix(7)) + [mac(10, 9)])
         for destination in others + [macs[7]] { try expectPassed(destination, by: lab) }
-        // Free places match no frame.
+        // Free places in the list of MAC addresses match no frame.
         lab.plane.setOwnMACs([macs[0]])
         for destination in [.zero, macs[1]] { try expectPassed(destination, by: lab) }
     }
@@ -58,7 +58,7 @@ struct TraitTests {
         #expect(outcome.packet == packet.bytes)
     }
 
-    /// All other frames may be for another host.
+    /// All other frames with an unknown MAC may be for another host.
     @Test(
         "recorded connections survive a change of the MAC without a daemon", arguments: [TransportProtocol.tcp, .udp])
     func framesOfOtherHostsWithoutDaemon(transport: TransportProtocol) throws {
@@ -84,19 +84,19 @@ struct TraitTests {
         }
         let stamp = UInt16(try #require(try lab.entries(of: known).first).pointee.value >> 48)
         #expect(try lab.now &- stamp < 5)
-        // The same in frames with a tag.
+        // The same holds for frames with a tag.
         let tagged = PacketBuilder.ethernet(to: mac(9)).vlan(5).ipv4(from: known.client, to: known.vip)
         let packet =
             transport == .tcp
             ? tagged.tcp(from: 5000, to: 5353, [.ack]) : tagged.udp(from: 5000, to: 5353).payload(20)
         #expect(try lab.run(packet).verdict == .redirect)
         try expectPassed(known.packet([data], to: broadcast), by: lab)
-        // Too big for the path: the client would get an answer.
+        // This packet is too big for the path, and would be answered rather than forwarded.
         try expectPassed(known.packet([data], payload: 1459, to: mac(9)), by: lab)
         lab.plane.maps.servers[Int(server)].flags |= UInt16(IPVSD_SERVER_DOWN)
         try expectPassed(known.packet([data], to: mac(9)), by: lab)
         lab.plane.maps.servers[Int(server)].flags &= ~UInt16(IPVSD_SERVER_DOWN)
-        // Datagrams leave a real server that was removed, connections stay.
+        // Datagrams leave a real server that was removed, and connections stay.
         lab.plane.maps.servers[Int(server)].flags |= UInt16(IPVSD_SERVER_REMOVED)
         if transport == .udp {
             try expectPassed(known.packet([], to: mac(9)), by: lab)

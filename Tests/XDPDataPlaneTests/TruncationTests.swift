@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import XDPDataPlane
 
-/// Each header, cut short at each length by the frame and by the IP header's total length.
+/// Packets that are cut short within each header, by the frame's end or by the IP header's total length.
 @MainActor
 @Suite(.serialized, .needsRoot)
 struct TruncationTests {
@@ -66,7 +66,8 @@ struct TruncationTests {
         try lab.expectBalance()
     }
 
-    /// The frame goes on. Each drop has one reason, and a forwarded packet has its stated length.
+    /// The frame goes on behind the IP packet's end. Each drop has one reason, and a forwarded packet has its stated
+    /// length.
     @Test("an IP packet that ends within its headers is dropped", arguments: transports)
     func packetEndsEarly(_ fixture: Fixture) throws {
         try fixture.check(in: lab)
@@ -111,7 +112,7 @@ struct TruncationTests {
         try lab.expectBalance()
     }
 
-    /// The headers are random with a fixed seed, in packets to a VIP.
+    /// The packets are for a VIP. Bytes of their headers are random, with a fixed seed.
     @Test("random headers end in one counter") func rubbish() throws {
         var random = SplitMix(seed: 1)
         let frames = Self.transports.map(\.packet.bytes)

@@ -3,8 +3,8 @@ import Testing
 
 @testable import XDPDataPlane
 
-/// The words and hashes of the shared headers. Present tables have them, and directors of all versions agree on them.
-/// The numbers were computed from their definitions by another program.
+/// The words and hashes of the shared headers. Present tables contain them, and directors of all versions agree on
+/// them. Another program computed the expected numbers from the definitions.
 struct WordsTests {
     private let client: UInt32 = 0xC633_6401
     private let clientPort: UInt16 = 40000
@@ -63,7 +63,7 @@ struct WordsTests {
 
     @Test("ages wrap around") func ages() {
         #expect(ipvsd_stamp_age(65530, 4) == 10)
-        // Another CPU's stamp.
+        // Another CPU's stamp may be ahead of this CPU's time, and counts as fresh.
         #expect(ipvsd_stamp_age(16, 1) == 0)
         #expect(ipvsd_stamp_age(1, 40000) == 39999)
         #expect(ipvsd_stamp_of_now(0) == 1)
