@@ -35,7 +35,7 @@ struct DirectorTests {
     func logFields() async throws {
         let policy = ServicePolicy(quorum: Quorum.Rule(required: 2))
         try await lab.run(DirectorLab.configuration(policy: policy)) { director in
-            /// Returns the fields of a line about the service, without its state.
+            /// Returns the fields of the last log line about the service, without the fields of its state.
             func fields(_ line: String) -> [String: String]? {
                 lab.log.fields(ofLast: line)?.filter { !["up", "total", "weight", "quorum"].contains($0.key) }
             }
@@ -78,7 +78,7 @@ struct DirectorTests {
             }
             #expect(DirectorLab.servers.allSatisfy { lab.plane.weight($0, of: service) == 1 })
             #expect(lab.events(of: director).filter { $0 == "check-path-in-doubt" }.count == 1)
-            // Without the filter a dead real server goes down.
+            // Once the packet filter is gone, a dead real server goes down.
             lab.plane.setFilter(nil)
             lab.checker.kill(first)
             try await lab.wait(for: director, "the killed real server is out") {
@@ -246,7 +246,7 @@ struct DirectorTests {
         }
     }
 
-    /// A VIP is only put back while the journal has it.
+    /// The director puts a VIP back only while the journal has the VIP.
     @Test("a reload keeps a VIP on an interface that has another MAC address by now")
     func otherMACAddress() async throws {
         try await lab.run(DirectorLab.configuration(managesAddress: true)) { director in

@@ -40,7 +40,7 @@ struct EventTests {
             #expect(Int(batch.missed) == count - after - kept.count { $0 > after })
             #expect(Int(batch.last) == count)
         }
-        // A number above the last one is from an earlier daemon.
+        // A number above the last event's is from an earlier daemon.
         #expect(ring.read(after: UInt64(count) + 5).events.count == kept.count)
     }
 

@@ -46,7 +46,7 @@ struct TakeoverTests {
         #expect(!FileManager.default.fileExists(atPath: first))
         #expect(try ChangeJournal.read(path: instance.journal).isEmpty)
         try await lab.run { _ in }
-        // This is like a start that migrates an older data plane.
+        // With these pins, the start is like one that migrates an older data plane.
         lab.plane.setPins([first, second])
         lab.plane.refuse(2)
         await #expect(throws: DirectorError.self) { try await lab.run { _ in } }

@@ -6,7 +6,7 @@ import Testing
 @testable import Director
 @testable import HealthChecks
 
-/// The times at which changes of health become an update of the data plane. The tests pass the time.
+/// The times at which changes of health become an update of the data plane. The tests set the time.
 struct ApplierTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)
@@ -102,7 +102,7 @@ struct ApplierTests {
         #expect(applier.note(up(two), of: mail, at: at(1)) == .nothing)
         #expect(applier.note(down(two), of: web, at: at(2)) == .apply)
         #expect(applier.take().services == [web, mail])
-        // The end of the sweep makes no update any more.
+        // The end of the sweep has nothing left to update.
         #expect(!applier.isDue(after: turn))
     }
 

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Director
 
-/// The news of services and real servers, and the starts of former states.
+/// The decision which events are news, and the times at which former states began.
 struct EventPublisherTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Director
 
-/// The events of doubts, and the packet counts of questions.
+/// The events about doubts in the check path, and the packet counts at the start of questions.
 struct CheckDoubtsTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let mail = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 25, transport: .tcp)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Director
 
-/// The rests of the loop of checks. The tests pass the time.
+/// The rests between the turns of the loop of checks. The tests set the time.
 struct CheckLoopTests {
     private let start = ContinuousClock.now
 

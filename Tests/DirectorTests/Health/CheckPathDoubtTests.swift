@@ -4,7 +4,7 @@ import Testing
 
 @testable import Director
 
-/// The proofs by packet counts.
+/// The doubts in the check path that packet counts prove.
 struct CheckPathDoubtTests {
     private let silence = CheckVerdict.Failure(stage: .connect, reason: "timed out")
     private let refusal = CheckVerdict.Failure(stage: .connect, reason: "refused", hostAnswered: true)
@@ -28,7 +28,7 @@ struct CheckPathDoubtTests {
     func silentServer() {
         #expect(doubt((4, 4, 4), (5, 4, 4), silence) == nil)
         #expect(doubt((4, 4, nil), (5, 4, nil), silence) == nil)
-        // An earlier answer was lost.
+        // Only an earlier check's answer was lost.
         #expect(doubt((4, 3, 2), (5, 3, 2), silence) == nil)
     }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Director
 @testable import HealthChecks
 
-/// Answers, time and configurations go in, and changes come out, without I/O and without a clock.
+/// The health supervisor without I/O and without a clock. Answers, time and configurations go in, and changes come out.
 struct HealthSupervisorTests {
     private let web = ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp)
     private let any = ServiceAddress(vip: IPAddress(0x0A00_0065))
@@ -53,7 +53,7 @@ struct HealthSupervisorTests {
     private let silent = CheckVerdict.failed(.init(stage: .connect, reason: "timed out"))
     private let notAsked = CheckVerdict.failed(.init(stage: .start, reason: "no socket", isOwn: true))
 
-    /// The rounds of the servers, in their order.
+    /// Takes the rounds that are due, which are in the order of the servers.
     private func rounds(_ health: inout HealthSupervisor, at now: ContinuousClock.Instant) -> [Int] {
         health.takeDue(at: now)
     }
@@ -220,7 +220,7 @@ struct HealthSupervisorTests {
         _ = health.accept(answer(id, silent), at: at(1730))
         health.noteOutOfTurn(id, silent)
         #expect(try #require(health.nextOutOfTurn(id)).time <= at(1730))
-        // A refusal is the second failure.
+        // A refusal is the second failure, and takes the server down.
         health.noteAsked(id, isOutOfTurn: true, at: at(1800))
         _ = health.accept(answer(id, refused), at: at(1801))
         #expect(!health.isUp(member))
@@ -258,7 +258,7 @@ struct HealthSupervisorTests {
         #expect(health.nextOutOfTurn(asked[0])?.time == at(2190))
         health.noteOutOfTurn(asked[0], passed)
         #expect(health.nextOutOfTurn(asked[0]) == nil)
-        // The fast interval, of 300 ms, is not over.
+        // The fast interval of 300 ms is not over before 2,300 ms.
         #expect(health.suspect([member: 9], at: at(2299)).isEmpty)
         #expect(health.suspect([member: 9], at: at(2300)) == [asked[0]])
     }

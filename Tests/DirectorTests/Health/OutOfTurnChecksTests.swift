@@ -5,7 +5,7 @@ import Testing
 
 @testable import Director
 
-/// The limits of checks by unanswered SYNs. The tests pass the time.
+/// The limits of checks that unanswered SYNs start. The tests set the time.
 struct OutOfTurnChecksTests {
     private let member = ServiceMember(
         service: ServiceAddress(vip: IPAddress(0x0A00_0064), port: 80, transport: .tcp),
@@ -14,7 +14,7 @@ struct OutOfTurnChecksTests {
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
 
-    /// Begins a series of round 1, whose fast interval is 300 ms.
+    /// Begins a series of round 1, whose fast interval is 300 ms. Returns whether the series may begin.
     private func begin(_ checks: inout OutOfTurnChecks, _ milliseconds: Int, unanswered: UInt32 = 2) -> Bool {
         checks.begin(
             1, for: member, unanswered: unanswered, fall: 3, interval: .milliseconds(300), at: at(milliseconds))

@@ -40,7 +40,7 @@ struct RoundsTests {
             listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(timeout: .milliseconds(500)))),
         ]
         #expect(Set(others.joined() + tcp).count == 6)
-        // Rise and fall are no part of a round.
+        // Rise and fall are not part of a round.
         #expect(listed(ServiceCheck(.tcp(TCPCheck(port: 8080)), pace: CheckPace(rise: 5, fall: 7))) == tcp)
         #expect(policy(.none, questions: [.ping]).isEmpty)
     }
@@ -55,7 +55,7 @@ struct RoundsTests {
         #expect(due == rounds.ids(of: target(80)))
         #expect(due == rounds.ids(of: target(443)))
         #expect(rounds[due[0]]?.targets == [target(80), target(443)])
-        // One member is removed, and the round of the other one stays open.
+        // One member is removed, and the round of the other member stays open.
         #expect(rounds.update(to: [(round, target(443))], at: start).isEmpty)
         #expect(rounds.ids(of: target(80)).isEmpty)
         #expect(rounds.ids(of: target(443)) == due)

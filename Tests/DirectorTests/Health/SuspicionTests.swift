@@ -14,7 +14,7 @@ struct SuspicionTests {
     private let first = DirectorLab.servers[0]
     private let second = DirectorLab.servers[1]
 
-    /// Returns checks whose turn does not come during a test.
+    /// Returns a configuration whose checks do not come in turn during a test.
     private func slowChecks() -> DirectorConfiguration {
         var configuration = DirectorLab.configuration()
         let pace = CheckPace(interval: .seconds(60), fall: 3)
@@ -65,7 +65,7 @@ struct SuspicionTests {
     func killedProcess() async throws {
         try await lab.run { director in
             try await lab.pass(.seconds(1), for: director)
-            // The answer in turn has just arrived.
+            // The wait ends when the question in turn has been asked and answered.
             let asked = lab.checker.questions(to: first)
             try await lab.wait(for: director, "its turn") { lab.checker.questions(to: first) > asked }
             lab.checker.kill(first)

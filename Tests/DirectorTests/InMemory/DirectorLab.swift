@@ -11,7 +11,7 @@ import Testing
 @testable import Director
 @testable import HostState
 
-/// A director on a data plane, a network, a checker and a clock that are in memory. No privilege is needed.
+/// A director with a data plane, a network, a checker and a clock in memory. No privilege is needed.
 final class DirectorLab: Sendable {
     static let vip = IPAddress(0x0A00_0064)
     static let service = ServiceAddress(vip: vip, port: 80, transport: .tcp)
@@ -33,7 +33,7 @@ final class DirectorLab: Sendable {
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
 
-    /// One service with both real servers, which is checked by connects.
+    /// Returns a configuration of one service with these real servers, whose checks are connects.
     static func configuration(
         servers: [RealServer] = servers.map { RealServer(address: $0) }, policy: ServicePolicy = ServicePolicy(),
         managesAddress: Bool = false
@@ -46,8 +46,8 @@ final class DirectorLab: Sendable {
             ], managesAddress: managesAddress)
     }
 
-    /// Starts a director, passes it to `body` while it runs, and ends it without a stop of its data plane. `isKilled`:
-    /// it ends as by `kill -9`, and writes nothing at its end.
+    /// Starts a director, calls `body` while it runs, and ends it without stopping its data plane. If `isKilled` is
+    /// true, the director ends as by `kill -9`, and writes nothing at its end.
     func run(
         _ configuration: DirectorConfiguration = configuration(), isKilled: Bool = false,
         _ body: (Director) async throws -> Void
@@ -69,13 +69,14 @@ final class DirectorLab: Sendable {
         if !isKilled { await director.writeWhatOutlivesDaemon() }
     }
 
-    /// Makes writes of drains fail.
+    /// Makes writes of drains fail, by a directory in place of their file.
     func refuseOverrides() throws {
         let path = InstancePaths(directory: directory).overrides
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
-    /// Advances the clock in steps of 10 ms until the condition holds. Fails after a minute of that clock.
+    /// Advances the clock in steps of 10 ms until `isSo` returns true. Records `comment` as a failure after a minute of
+    /// that clock.
     func wait(
         for director: Director, _ comment: Comment, sourceLocation: SourceLocation = #_sourceLocation,
         until isSo: () async throws -> Bool

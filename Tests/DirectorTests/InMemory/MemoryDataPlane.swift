@@ -52,12 +52,12 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     // MARK: For tests
 
-    /// Returns the real server's weight for new connections of the service, or nil where it is in no table.
+    /// Returns the real server's weight for new connections of the service, or nil if no table has the real server.
     func weight(_ server: IPAddress, of service: ServiceAddress) -> UInt16? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.weight : nil }
     }
 
-    /// Returns the tenths of its share that the real server has, or nil where it is in no table.
+    /// Returns the tenths of its share that the real server has, or nil if no table has the real server.
     func tenths(_ server: IPAddress, of service: ServiceAddress) -> Int? {
         effective(server, of: service).flatMap { $0.standing == .listed ? $0.tenths : nil }
     }
@@ -76,17 +76,17 @@ final class MemoryDataPlane: DataPlane, Sendable {
 
     func setPins(_ paths: [String]) { state.withLock { $0.pins = paths } }
 
-    /// Creates the pins of a start, with the journal.
+    /// Creates the pins of a start, and enters them in the journal.
     fileprivate func makePins(_ journal: ChangeJournal) throws {
         for path in state.withLock(\.pins) {
             try journal.make(.pin(path: path)) { try Data().write(to: URL(fileURLWithPath: path)) }
         }
     }
 
-    /// Makes paths to these real servers fail, and to no others.
+    /// Makes paths to these real servers fail for these reasons, and paths to all others succeed.
     func refuseRoutes(_ reasons: [IPAddress: String]) { state.withLock { $0.refusedRoutes = reasons } }
 
-    /// Removes all recorded flows.
+    /// Makes all flows count as unrecorded.
     func forgetFlows() { state.withLock { $0.unrecorded = true } }
 
     /// Sets whether each look finds the check path missing.

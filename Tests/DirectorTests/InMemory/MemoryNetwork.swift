@@ -4,7 +4,7 @@ import Synchronization
 @testable import Director
 @testable import Netlink
 
-/// A network in memory with one interface, whose link has all real servers.
+/// A network in memory with one interface, on whose link all real servers are.
 final class MemoryNetwork: Network {
     private struct State {
         var link = MemoryNetwork.link
@@ -13,9 +13,9 @@ final class MemoryNetwork: Network {
         var silent: Set<IPAddress> = []
         /// The machine's own addresses.
         var local: Set<IPAddress> = []
-        /// The routes to addresses that are not on the link. Nil for no route.
+        /// The routes to addresses that are not on the link. Nil means that there is no route.
         var routes: [IPAddress: ResolvedRoute?] = [:]
-        /// The addresses with failing look-ups of routes.
+        /// The addresses for which a look-up of the route fails.
         var failing: Set<IPAddress> = []
         /// The addresses that cannot be added to an interface.
         var refused: Set<IPAddress> = []
@@ -42,7 +42,7 @@ final class MemoryNetwork: Network {
 
     // MARK: For tests
 
-    /// Returns the VIPs with gratuitous ARP since the last call.
+    /// Returns the VIPs for which gratuitous ARP was sent since the last call.
     func takeAnnounced() -> [IPAddress] {
         state.withLock { state in
             defer { state.announced = [] }
@@ -71,22 +71,22 @@ final class MemoryNetwork: Network {
         change { $0.local = addresses }
     }
 
-    /// Sets the route to the address. Nil for no route.
+    /// Sets the route to the address. Nil means that there is no route.
     func setRoute(_ route: ResolvedRoute?, to address: IPAddress) {
         change { $0.routes[address] = .some(route) }
     }
 
-    /// Returns a route by the router, or over the link.
+    /// Returns a route by the router, or over the link if `isRouted` is false.
     static func route(isRouted: Bool = true, source: IPAddress = own, mtu: UInt32? = nil) -> ResolvedRoute {
         ResolvedRoute(
             interface: 7, gateway: isRouted ? router : nil, source: source, mtu: mtu, isMTULearnt: false,
             isLocal: false)
     }
 
-    /// Makes look-ups of routes to these addresses fail, and no others.
+    /// Makes look-ups of routes to these addresses fail, and look-ups of all others succeed.
     func failLookups(of addresses: Set<IPAddress>) { change { $0.failing = addresses } }
 
-    /// Makes additions of these addresses to interfaces fail, and no others.
+    /// Makes additions of these addresses to interfaces fail, and additions of all others succeed.
     func refuseAddresses(_ addresses: Set<IPAddress>) { state.withLock { $0.refused = addresses } }
 
     func limitAnnouncements(to count: Int) { state.withLock { $0.sendable = count } }

@@ -167,7 +167,7 @@ struct OverridesTests {
             var overrides = Overrides()
             _ = overrides.drain(Self.one, service: nil, since: Self.now)
             try file.write(overrides)
-            // A directory has the name of the temporary file.
+            // A directory has the name of the temporary file, so the next write fails.
             #expect(mkdir(file.path + ".new", 0o700) == 0)
             defer { rmdir(file.path + ".new") }
             var other = overrides

@@ -26,7 +26,7 @@ struct NextHopsTests {
 
     private func at(_ seconds: Int) -> ContinuousClock.Instant { start + .seconds(seconds) }
 
-    /// Follows all routes. Returns the log lines, each with its level.
+    /// Looks up the routes of at most `limit` real servers. Returns the log lines, each with its level.
     private func follow(
         _ hops: inout NextHops, atMost limit: Int = .max, for configuration: DirectorConfiguration? = nil,
         second: Int = 0

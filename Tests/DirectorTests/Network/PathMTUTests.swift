@@ -13,7 +13,7 @@ struct PathMTUTests {
     private static let client = IPAddress(0xC000_0207)
     private static let router = IPAddress(0x0A00_00FE)
 
-    /// A message of type 3 and code 4 as Linux sends it, with a quoted IPIP packet of 1,500 bytes.
+    /// Returns a message of type 3 and code 4 as Linux sends it, with a quoted IPIP packet of 1,500 bytes.
     private static func message(
         mtu: UInt16 = 1400, type: UInt8 = 3, code: UInt8 = 4, protocolNumber: UInt8 = 4, transport: UInt8 = 6,
         options: Int = 0, quoting count: Int = 28, _ damage: (inout [UInt8]) -> Void = { _ in },
@@ -62,7 +62,8 @@ struct PathMTUTests {
     @Test("a quotation that no director can have sent is ignored")
     func foreignQuotations() {
         let others: [(inout [UInt8]) -> Void] = [
-            // The quotations are: without DF, small enough, no IPv4 inside, and twice another length inside.
+            // The changes of the quoted packet are: no DF, a length that fits, IPv6 inside, a short inner header, and
+            // another inner length.
             { $0[6] = 0 }, { $0[2...3] = [0x05, 0x78] }, { $0[20] = 0x60 }, { $0[20] = 0x44 }, { $0[23] = 0xC9 },
         ]
         for (index, change) in others.enumerated() {
