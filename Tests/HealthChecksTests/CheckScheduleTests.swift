@@ -10,8 +10,8 @@ struct CheckScheduleTests {
 
     private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
 
-    /// Advances the clock in steps of a millisecond. Returns the start times of each question's rounds, which take
-    /// `length`.
+    /// Advances the clock in steps of a millisecond. Returns the start times of each question's rounds, each of which
+    /// takes `length` milliseconds.
     private func run(
         _ schedule: inout CheckSchedule, milliseconds: Range<Int>, length: Int = 0,
         isInTransition: (Int) -> Bool = { _ in false }
@@ -59,7 +59,7 @@ struct CheckScheduleTests {
             }
         }
         #expect(last.count == 10_000)
-        // 5,000 a second are 500 in 100 ms. In the first two seconds, first rounds and phases come together.
+        // 5,000 questions a second are 500 in 100 ms. In the first two seconds, first rounds and phases come together.
         let counts = (0..<80).map { perTenth[$0] ?? 0 }
         #expect(counts[..<20].allSatisfy { (450...1100).contains($0) }, "\(counts)")
         #expect(counts[20...].allSatisfy { (480...520).contains($0) }, "\(counts)")

@@ -9,7 +9,7 @@ struct DNSMessageTests {
         try DNSQuestion(name: name, type: #require(DNSRecordType(type)))
     }
 
-    /// Returns a response to `question` with an identifier of 0x1234. Each answer is its bytes after the name.
+    /// Returns a response to `question`. Each answer is given by its bytes after the name.
     private func response(
         _ question: DNSQuestion, flags: [UInt8] = [0x81, 0x80], answers: [[UInt8]] = [], identifier: UInt16 = 0x1234
     ) -> [UInt8] {
@@ -119,7 +119,7 @@ struct DNSMessageTests {
         "an invalid name in a message is an error",
         arguments: [[0xC0, 12], [0xC0, 0x7F], [1, 0x61, 0xC0, 12], [0x80, 1], [0x40]] as [[UInt8]])
     func names(bytes: [UInt8]) {
-        // A pointer to itself, one forward, a loop through a label, and labels of unknown kinds.
+        // The names are: a pointer to itself, a pointer forward, a loop through a label, and labels of unknown kinds.
         let message = [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0] + bytes + [0, 1, 0, 1]
         #expect(throws: DNSMessage.Malformed.self) { try DNSMessage.response(message) }
     }
@@ -146,7 +146,8 @@ struct DNSMessageTests {
             judge(DNSCheck(question: asked, records: [wanted]), response(asked, flags: [0x83, 0x80]))
                 == .failed("answer to x.example A lacks 192.0.2.1: none, and it is truncated: ask by TCP"))
         #expect(judge(plain, [1, 2, 3]) == .failed("answer: it ends early"))
-        // Each of these belongs to another query: another identifier, a query, and another question.
+        // None of these messages answers the query. One has another identifier, one is a query itself, and two have
+        // another question.
         #expect(judge(plain, response(asked, identifier: 0x1235)) == nil)
         #expect(judge(plain, response(asked, flags: [1, 0])) == nil)
         #expect(judge(plain, response(try question("y.example", "A"))) == nil)

@@ -112,7 +112,7 @@ struct HTTP1ResponseReaderTests {
                 _ = try Self.read(Array(response.utf8), pieces: pieces)
                 Issue.record("accepted \(response.debugDescription)")
             } catch {
-                // Another protocol is recognised by its first bytes.
+                // Another protocol is recognised by its first bytes, so the reason for single bytes names only those.
                 let said = (error as? Reader.Invalid)?.reason ?? ""
                 #expect(said.contains(pieces == [1] ? String(reason.prefix(9)) : reason), "\(error)")
             }
@@ -164,7 +164,7 @@ struct HTTP1ResponseReaderTests {
             let pieces = Result { try Self.read(bytes, pieces: sizes) }
             switch (whole, pieces) {
             case (.success(let one), .success(let other)): #expect(one == other, "\(bytes)")
-            // The reasons may differ. A piece shows only the first bytes of another protocol.
+            // The reasons may differ, as a piece shows only the first bytes of another protocol.
             case (.failure, .failure): break
             default: Issue.record("\(whole) at once, \(pieces) in pieces of \(sizes): \(bytes)")
             }

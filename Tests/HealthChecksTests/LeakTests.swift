@@ -7,10 +7,11 @@ import Testing
 
 @testable import HealthChecks
 
-/// Leaks of failed checks. Each test runs in a process of its own, in which nothing else opens descriptors.
+/// The descriptors, threads and processes that failed checks leave. Each test runs in a process of its own, in which
+/// nothing else opens descriptors.
 struct LeakTests {
-    /// Returns checks that fail, at every stage. The ports are servers': `silent` sends nothing, `greets` sends the
-    /// beginning of a response, `http2` speaks HTTP/2 without an answer, and `deaf` receives datagrams.
+    /// Returns checks that fail, at every stage. The arguments are ports of servers. `silent` sends nothing, `greets`
+    /// sends the beginning of a response, `http2` speaks HTTP/2 without an answer, and `deaf` receives datagrams.
     static func failing(silent: UInt16, greets: UInt16, http2: UInt16, deaf: UInt16) throws -> [(Check, Check.Way)] {
         let direct = Check.Way.direct(Loopback.address)
         let question = try DNSQuestion(name: "x", type: DNSRecordType(code: 1))
@@ -43,7 +44,7 @@ struct LeakTests {
     @Test("a failed check leaves no descriptor, thread or process")
     func nothingIsLeft() async {
         await #expect(processExitsWith: .success) {
-            // The servers' descriptors are counted, too. They close theirs once the checks have.
+            // The servers' descriptors are counted, too. A server closes a connection once the check has closed it.
             let servers = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
             let checker = Checker(group: group)
@@ -90,10 +91,10 @@ struct LeakTests {
     struct Inventory: Equatable, CustomStringConvertible {
         var descriptors = count("/proc/self/fd")
         var threads = count("/proc/self/task")
-        /// The number 1 if there is any child process, ended or not.
+        /// The number 1 if there is any child process, ended or not, and else 0.
         var children = waitid(P_ALL, 0, nil, WEXITED | WNOHANG | WNOWAIT) == 0 ? 1 : 0
 
-        /// Returns whether any count is larger. Thread pools may shrink.
+        /// Whether any count is larger than in `other`. Smaller counts are no leak, as thread pools may shrink.
         func hasMore(than other: Inventory) -> Bool {
             descriptors > other.descriptors || threads > other.threads || children > other.children
         }

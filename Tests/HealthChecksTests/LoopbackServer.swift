@@ -6,8 +6,8 @@ import NIOHTTP2
 import NIOPosix
 import NIOSSL
 
-/// A script for a server on a connection. It sends a greeting, then one reply for each read, and is silent after the
-/// last.
+/// A script for a server on a connection. The server sends a greeting, then one reply for each read, and is silent
+/// after the last reply.
 struct Part: Sendable {
     var greeting: [UInt8] = []
     var replies: [[UInt8]] = []
@@ -37,7 +37,7 @@ struct StreamPart: Sendable {
     }
 }
 
-/// Real servers on 127.0.0.1. Each runs as long as a closure.
+/// Real servers on 127.0.0.1. Each runs while a closure runs, which gets the server's port.
 enum LoopbackServer {
     static func stream<Result>(
         _ part: Part, tls: NIOSSLContext? = nil, group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -88,7 +88,7 @@ enum LoopbackServer {
         }
     }
 
-    /// Answers each datagram by `reply`, or not at all for nil.
+    /// Runs a UDP server. It answers each datagram with the result of `reply`, or does not answer if that is nil.
     static func datagram<Result>(
         group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         reply: @escaping @Sendable ([UInt8]) -> [UInt8]?, _ body: (UInt16) async throws -> Result
@@ -200,7 +200,7 @@ private final class DatagramServerHandler: ChannelInboundHandler {
     }
 }
 
-/// Waits for a condition, for at most 20 s.
+/// Waits for a condition, for at most 20 s. Returns whether the condition holds.
 func eventually(_ condition: () -> Bool) async -> Bool {
     for _ in 0..<2_000 {
         if condition() { return true }
@@ -209,7 +209,7 @@ func eventually(_ condition: () -> Bool) async -> Bool {
     return condition()
 }
 
-/// Records the client's address and request, and answers 200.
+/// The handler of a server that records the client's address and request, and answers 200.
 final class Recorder: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

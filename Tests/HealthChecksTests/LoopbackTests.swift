@@ -82,7 +82,7 @@ struct LoopbackTests {
             #expect(
                 reason(await run(.http(HTTPCheck(port: port, status: [404...404])))) == "status 200, expected 404")
         }
-        // A body may end with the connection, or have chunks and trailers. A response to HEAD has none.
+        // A body may end with the connection, or have chunks and trailers. A response to HEAD has no body.
         let untilClose = Part.replies("HTTP/1.0 200 OK\r\n\r\nhealthy\n", closes: true)
         let chunked = Part.replies(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhealthy\n\r\n0\r\nX: y\r\n\r\n")
@@ -216,7 +216,7 @@ struct LoopbackTests {
             "\(misnamed)")
         let short = try await verdict(days: "1", TLSOptions(minimumValidity: day * 7))
         #expect(stage(short) == .certificate)
-        // It is 24 only within the second in which the certificate was made.
+        // The number is 24 only within the second in which the certificate was made.
         let hours = ["23", "24"].map { "certificate expires in \($0) hours, expected 7 days at least" }
         #expect(hours.contains(reason(short) ?? ""), "\(short)")
         let expired = try await verdict(days: "-1", TLSOptions(minimumValidity: .zero))
@@ -375,7 +375,8 @@ struct LoopbackTests {
                     "echo $IPVSD_VIA $IPVSD_ADDRESS $IPVSD_MARK $IPVSD_SOURCE; exit 1",
                     by: Loopback.way(to: Loopback.address, mark: 9, source: IPAddress(0x7F00_0002))))
                 == "exit code 1: tunnel 127.0.0.1 9 127.0.0.2")
-        // The script inherits no descriptor of the daemon. It has the standard ones, and ls opens one.
+        // The script inherits no descriptor of the daemon. It has the three standard descriptors, and ls opens a
+        // fourth.
         #expect(weight(try await verdict("ls /proc/self/fd | wc -l")) == 4)
         let (none, notOne) = (try ScriptCheck(arguments: ["/nonexistent"]), try ScriptCheck(arguments: ["/etc/passwd"]))
         #expect(
@@ -442,7 +443,7 @@ struct LoopbackTests {
         #expect(reason(await run(.file(pipe))) == "open \(path): no regular file")
     }
 
-    /// The tunnel's way drops all packets here.
+    /// The way through the tunnel drops all packets here.
     @Test("a check that goes both ways fails with the broken half")
     func bothWays() async throws {
         func verdict(

@@ -9,8 +9,8 @@ import Testing
 
 /// The search for the path MTU: without packets, and with routers in network namespaces.
 struct PathMTUTests {
-    /// Runs a search on a path that passes packets of up to `mtu`. `reports` is the reported MTU for a larger one, or nil
-    /// if larger packets vanish.
+    /// Runs a search on a path that passes packets of up to `mtu` bytes. For a larger size, `reports` returns the MTU
+    /// that a router reports. Without `reports`, larger packets vanish.
     private func walk(full: Int, mtu: Int, reports: ((Int) -> Int?)? = nil) -> (PathMTUSearch.Result, sent: Int) {
         var search = PathMTUSearch(full: full)
         var action = search.first
@@ -172,7 +172,7 @@ struct PathMTUTests {
             let reported = pass(try await run(1480))
             #expect(reported?.pathMTU == 1400)
             #expect(reported?.note == "packets of more than 1400 bytes are too big, and the path reports it")
-            // First this machine's device reports its MTU, and then the router.
+            // This machine's device first reports its own MTU, and then the router reports the smaller one.
             #expect(pass(try await run(3000))?.pathMTU == 1400)
             #expect(
                 system(

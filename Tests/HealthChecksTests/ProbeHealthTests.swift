@@ -3,7 +3,8 @@ import Testing
 
 /// The rise and fall of a single probe.
 struct ProbeHealthTests {
-    /// The results, where "+" is a success and "-" a failure, and the verdicts after each: "?", "u" and "d".
+    /// The arguments are the results ("+" is a success and "-" a failure), the rise, the fall, and the verdicts after
+    /// each result: "?", "u" and "d".
     @Test(
         "rise and fall decide, and the first result alone",
         arguments: [
@@ -34,7 +35,8 @@ struct ProbeHealthTests {
         #expect(seen == expected)
     }
 
-    /// The results, and "t" where a verdict is near. The rise is 2 and the fall 3.
+    /// The arguments are the results, and a letter before the first result and after each: "t" if a verdict is near,
+    /// else "-". The rise is 2 and the fall 3.
     @Test(
         "a result against the verdict means that a verdict is near",
         arguments: [

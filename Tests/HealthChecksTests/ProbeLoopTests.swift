@@ -88,7 +88,7 @@ struct ProbeLoopTests {
             ])
     }
 
-    /// Questions of another inbox remain, and so do later ones with the same id.
+    /// Questions of another inbox remain, and so do later questions with the same id.
     @Test("only earlier questions of the same inbox are cancelled")
     func cancelledQuestionsEnd() async {
         let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
@@ -141,8 +141,8 @@ struct ProbeLoopTests {
             let before = try #require(last)
             let (stream, continuation) = AsyncStream.makeStream(of: [ProbeLoop.Answer].self)
             let inbox = ProbeLoopTests.Collector(continuation: continuation)
-            // Four of the first hundred have a port, and the others wait for one. 196 of the other 900 have a
-            // descriptor.
+            // Four of the first hundred questions, which are to one address, have a port, and the others wait for one.
+            // Of the other 900, 196 have a descriptor.
             let silent = (0..<1000).map { id in
                 let way = Loopback.way(to: IPAddress(0xC000_0201 + UInt32(id < 100 ? 0 : id)), mark: 1)
                 return ProbeLoopTests.question(UInt64(id), .tcp(port: 9), way, timeout: .seconds(600))
@@ -179,8 +179,8 @@ struct ProbeLoopTests {
         }
     }
 
-    /// Each destination has four ports. A waiting question goes out once a port is free, or ends without a verdict on
-    /// the peer.
+    /// Each destination has four local ports. A waiting question goes out once a port is free, or ends without a
+    /// verdict on the peer.
     @Test("questions wait for ports, and are not held against the peer")
     func questionsWaitForPorts() async {
         await #expect(processExitsWith: .success) {

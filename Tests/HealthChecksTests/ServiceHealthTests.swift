@@ -47,7 +47,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one).isUp)
     }
 
-    /// An implied ping is a default. Hosts may drop pings.
+    /// An implied ping is a default that nobody asked for. Hosts may drop pings.
     @Test("an implied probe takes no server out until it has passed on one")
     func impliedProbesProveNothingUntilOneHasPassed() {
         var health = ServiceHealth(required: [.ping], implied: [.ping], rise: 2, fall: 2)
@@ -58,7 +58,7 @@ struct ServiceHealthTests {
             #expect(!changesOthers)
         }
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: false, reason: "silent", counts: false))
-        // One server that answers shows that pings pass. The others then fail for another reason.
+        // A server that answers shows that pings pass. The other servers then fail for another reason.
         var changesOthers = health.record(.success, of: .ping, on: two)
         #expect(changesOthers)
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "silent"))
@@ -197,7 +197,7 @@ struct ServiceHealthTests {
         for _ in 0..<2 { health.record(.failure("refused"), of: shell, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: false, isProven: true, reason: "refused"))
         #expect(health.verdict(of: two).isUp)
-        // If it stops everywhere, no server is out.
+        // If the port stops on every server, no server is out.
         health.record(.failure("refused"), of: shell, on: two)
         #expect(health.verdict(of: one).isUp)
         #expect(health.verdict(of: two).isUp)
@@ -255,7 +255,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// The port need not answer the new daemon first.
+    /// The port does not have to answer the new daemon first.
     @Test("a port that had answered before a take-over takes a server out")
     func answeredPortsCanStop() {
         var health = health([.ping], answered: [one: [22], two: [22]])
@@ -278,7 +278,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: two).isUp)
     }
 
-    /// The process is dead, and its host answers pings.
+    /// The process of the server is dead, and its host answers pings.
     @Test("a server that was down stays down until its learnt ports answer again")
     func takenOverServersAnswerAgainWhatTheyHad() {
         var health = health([.ping], down: [one], answered: [one: [22], two: [22]])
@@ -297,7 +297,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    /// A port that fails on all servers keeps it down, too.
+    /// A port that fails on all servers keeps such a server down, too.
     @Test("a server that was down stays down until its failing port is dropped")
     func takenOverServersStayDownWhileTheirPortIsSilent() {
         var health = health([.ping], down: [one], answered: [one: [22]])
@@ -324,7 +324,7 @@ struct ServiceHealthTests {
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
     }
 
-    /// The model looks at all servers. Every change of another server's verdict must be reported.
+    /// The model looks at all servers anew. Every change of another server's verdict must be reported.
     @Test("learnt ports decide as in a naive model")
     func comparisonsAgainstANaiveModel() {
         var random = SplitMix(seed: 22)
@@ -395,7 +395,7 @@ struct ServiceHealthTests {
         var health = learntHealth([one, two])
         for _ in 0..<9 { health.record(.silence("timed out"), of: shell, on: one) }
         #expect(health.verdict(of: one) == .init(isUp: true, isProven: true, reason: nil))
-        // The first answer does not bring the port up yet, and does not take the server out either.
+        // The first answer does not bring the port up yet, but does not take the server out either.
         health.record(.success, of: shell, on: one)
         #expect(health.verdict(of: one).isUp)
         // A refusal takes the server out at once, as the port has failed often enough.

@@ -99,7 +99,7 @@ extension ServiceStateTests {
             _ = pass(one, &state, Double(fall * 2 + 1))
         }
         #expect(state.servers[one]?.heldUntil != nil)
-        // With one server left, the held one is needed.
+        // With one server left, the held server is needed.
         #expect(fail(two, &state, 20) == [.serverDown(two, reason: "refused"), .serverUp(one)])
         #expect(state.servers[one]?.heldUntil == nil)
         // A server that would be the second of three is not held out either.

@@ -105,7 +105,8 @@ struct ServiceStateTests {
         #expect(
             ping(two, .failure("silent"), 1) == [.serverUnproven(two, reason: "silent"), .quorumLost(weight: 0)])
         #expect(ping(two, .failure("silent"), 2).isEmpty)
-        // The servers serve by their weights, and the sorry server does not. One of them may be drained.
+        // The servers serve by their weights, and the sorry server does not serve. One of the two servers may be
+        // drained.
         #expect(state.effectiveWeight(of: one) == .listed(weight: 1))
         #expect(!state.isReplaced)
         #expect(state.numberUp == 2)
@@ -139,7 +140,7 @@ struct ServiceStateTests {
         #expect(all.effectiveWeight(of: one) == .listed(weight: 1))
         #expect(all.usableWeight == 0)
         #expect(all.servers[one]?.reason == "silent")
-        // The server has to prove itself if another one was up.
+        // The server has to prove itself if another server was up.
         var some = state(down: [one])
         #expect(some.record(.failure("silent"), of: .ping, on: one, at: at(1)).transitions.isEmpty)
         #expect(some.effectiveWeight(of: one)?.standing == .down)
@@ -238,7 +239,7 @@ struct ServiceStateTests {
         #expect(!state.isTimed)
         #expect(state.wholeShare(of: one) == nil)
         #expect(state.effectiveWeight(of: one)?.shown == 0)
-        // It falls and comes back during the drain.
+        // The server falls and comes back during the drain.
         _ = fail(one, &state, 5)
         _ = pass(one, &state, 6)
         #expect(!state.isTimed)

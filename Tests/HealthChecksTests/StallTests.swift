@@ -236,7 +236,7 @@ extension Checker {
     }
 }
 
-/// The ways on the loopback device.
+/// The ways of checks on the loopback device.
 enum Loopback {
     static let address = IPAddress(0x7F00_0001)
     /// An address without any server of a test, so that every port refuses.

@@ -36,7 +36,8 @@ struct TestCertificates: Sendable {
 
     var root: String { "\(directory)/root.pem" }
 
-    /// Returns a server's context with the certificate that is valid for 30, 1 or -1 days. "30-name" has no address.
+    /// Returns a server's context with the certificate that is valid for 30, 1 or -1 days. The certificate "30-name"
+    /// does not contain the address.
     func server(_ days: String = "30", protocols: [String] = []) throws -> NIOSSLContext {
         let chain = try NIOSSLCertificate.fromPEMFile("\(directory)/server\(days).pem")
         var configuration = TLSConfiguration.makeServerConfiguration(
