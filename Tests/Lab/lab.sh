@@ -44,7 +44,7 @@ fail() {
 
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-# Seconds, perhaps with a fraction, as milliseconds: 3.5 is 3500.
+# Prints seconds, perhaps with a fraction, as milliseconds: 3.5 becomes 3500.
 milliseconds() {
     local whole=${1%.*} fraction=000
     [[ $1 == *.* ]] && fraction=${1#*.}000
@@ -73,8 +73,8 @@ ended() { ! grep -qs '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status"; }
 
 ns() { echo "$LAB-$1"; }
 
-# in_ns HOST COMMAND...   runs it by `ip netns exec` or `nsenter --net`, as LAB_VIA names, since operators use both.
-# The former also mounts a /sys of that namespace and so hides bpffs. The latter changes nothing else.
+# in_ns HOST COMMAND...   runs COMMAND by `ip netns exec` or `nsenter --net`, as LAB_VIA names, since operators use
+# both. `ip netns exec` also mounts a /sys of that namespace, and so hides bpffs. nsenter changes nothing else.
 in_ns() {
     local host=$1
     shift
@@ -85,7 +85,8 @@ in_ns() {
     esac
 }
 
-# spawn HOST LOG COMMAND...   runs it in the background. SPAWNED is the pid of COMMAND itself, as both ways exec it.
+# spawn HOST LOG COMMAND...   runs COMMAND in the background, and appends its output to LOG. SPAWNED is the pid of
+# COMMAND itself, as `ip netns exec` and nsenter exec it.
 spawn() {
     local host=$1 log=$2 enter
     shift 2
@@ -95,7 +96,7 @@ spawn() {
     SPAWNED=$!
 }
 
-# Mounts bpffs, as systemd does. `ip netns exec` reaches it only if it is mounted before.
+# Mounts bpffs, as systemd does. `ip netns exec` reaches bpffs only if it was mounted before.
 mount_bpffs() { mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; }
 
 lab_up() {
@@ -113,14 +114,14 @@ lab_up() {
     add_host rs3 near $RS3/24
     local host
     for host in director rs1 rs2 rs3; do ip -n "$(ns $host)" route add default via 10.0.0.1; done
-    # Many client addresses. arp_announce: ask for neighbours with eth0's own address only.
+    # The client has many addresses. With arp_announce=2, it asks for neighbours with eth0's own address only.
     ip -n "$(ns client)" route add local 10.9.0.0/16 dev lo
     set_sysctl client net.ipv4.conf.all.arp_announce=2
     complete_frames client eth0
     receive_redirected director
 }
 
-# The second subnet. The director's NIC in it has no address, so its packets go through the router by default.
+# Adds the second subnet. The director's NIC in it has no address, so its packets go through the router by default.
 lab_up_far() {
     add_bridge far
     add_host router near 10.0.0.254/24
@@ -141,7 +142,7 @@ lab_up_director2() {
     receive_redirected director2
 }
 
-# Idempotent. All processes in these namespaces were started by this lab.
+# Removes the lab, and does nothing if there is none. All processes in these namespaces were started by this lab.
 lab_down() {
     local name host pids
     disown -a
@@ -164,7 +165,7 @@ lab_down() {
     LAB_DIR=
 }
 
-# Calls lab_down at each end of the script.
+# Has lab_down called at the end of the script, whatever ends it.
 lab_trap() {
     trap lab_down EXIT
     trap 'exit 130' INT
@@ -175,7 +176,7 @@ lab_namespaces() { ip netns list | awk -v p="$LAB-" 'index($1, p) == 1 { print $
 
 set_sysctl() { nsenter --net="/run/netns/$(ns "$1")" -- sysctl -qw "${@:2}"; }
 
-# Sets the sysctls that a new namespace copies from the machine, as they differ from system to system.
+# Sets the sysctls that a new namespace copies from the machine, as their values differ from system to system.
 quiet_namespace() {
     set_sysctl "$1" net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
         net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
@@ -195,7 +196,8 @@ add_host() {
     ip -n "$(ns "$1")" addr add "$3" dev eth0
 }
 
-# add_nic HOST DEVICE BRIDGE   its switch port is HOST, or HOST-DEVICE for a second one
+# add_nic HOST DEVICE BRIDGE   adds a NIC. Its switch port is called HOST for eth0, and HOST-DEVICE for any other
+# DEVICE.
 add_nic() {
     local port=$1
     [ "$2" = eth0 ] || port=$1-$2
@@ -256,7 +258,7 @@ CONF
 
 listening() { LAB_VIA=nsenter in_ns "$1" ss -Hltn "sport = :$2" | grep -q .; }
 
-# server_kill HOST   by SIGKILL, as the out-of-memory killer does
+# server_kill HOST   kills nginx by SIGKILL, as the out-of-memory killer does
 server_kill() {
     local pid
     pid=$(<"$LAB_DIR/$1/nginx.pid")
@@ -269,8 +271,8 @@ server_kill() {
 # A line that curl writes after a request: its exit code, the HTTP status, seconds, and the server's name.
 CURL_LINE='%{exitcode} %{http_code} %{time_total} %header{x-server}\n'
 
-# fetch COUNT [CURL OPTION...]   COUNT requests one after another, each on a connection of its own; one line each.
-# The first that fails is the last.
+# fetch COUNT [CURL OPTION...]   makes COUNT requests one after another, each on a connection of its own. It prints one
+# line for each, and stops after a failed transfer.
 fetch() {
     local count=$1
     shift
@@ -278,8 +280,8 @@ fetch() {
         --max-time $((5 * LAB_SLOW)) -w "$CURL_LINE" "$@" "http://$VIP/?[1-$count]" || true
 }
 
-# load_start RATE [SECONDS]   four curls send RATE requests a second in all, for SECONDS (60) or until load_stop.
-# The lines of `load` are those of `fetch` with the time of arrival in front.
+# load_start RATE [SECONDS]   four curls send RATE requests a second in all, for SECONDS (60) or until load_stop. `load`
+# prints lines like those of `fetch`, with the time of arrival in front.
 load_start() {
     local each=$(($1 / 4)) seconds=${2:-60} i
     : >"$LAB_DIR/load.pids"
@@ -310,15 +312,16 @@ load_stop() {
     done <"$LAB_DIR/load.pids"
 }
 
-# Filters the lines of failed requests from lines of `fetch` or `load`.
+# Prints only the lines of failed requests among lines of `fetch` or `load`.
 failures() { awk '{ s = length($1) > 9; if ($(1 + s) != 0 || $(2 + s) != 200) print }'; }
 
-# Counts lines of `fetch` or `load` by server: "rs1 100" and so on, in the order of names.
+# Counts lines of `fetch` or `load` by server, and prints "rs1 100" and so on, in the order of names.
 served() { awk '$NF ~ /^rs[0-9]+$/ { n[$NF]++ } END { for (s in n) print s, n[s] }' | sort; }
 
 # --- the director ----------------------------------------------------------------------------------
 
-# director_start [FLAG...]   starts it in the background, and returns once it forwards. Its pid is in DIRECTOR_PID.
+# director_start [FLAG...]   starts the director in the background, and returns once it forwards. Its pid is in
+# DIRECTOR_PID.
 director_start() {
     director_spawn director "$@"
     DIRECTOR_PID=$SPAWNED
@@ -337,10 +340,10 @@ director_ready() {
     ipvsd status
 }
 
-# ipvsd ARGUMENT...   the program in the director's namespace
+# ipvsd ARGUMENT...   runs the program in the director's namespace
 ipvsd() { in_ns director timeout $((20 * LAB_SLOW)) "$IPVSD" "$@"; }
 
-# director_stop [SIGNAL]   returns its exit code
+# director_stop [SIGNAL]   sends SIGNAL (TERM) to the director, waits for its end, and returns its exit code
 director_stop() {
     local code=0
     kill "-${1:-TERM}" "$DIRECTOR_PID" 2>/dev/null || true
@@ -350,13 +353,13 @@ director_stop() {
     return $code
 }
 
-# Kills it as the out-of-memory killer does, so that it cleans up nothing. The shell's message is dropped.
+# Kills the director as the out-of-memory killer does, so that it cleans up nothing. The shell's message is dropped.
 director_kill() {
     { kill -9 "$DIRECTOR_PID" && wait "$DIRECTOR_PID"; } 2>/dev/null || true
     DIRECTOR_PID=
 }
 
-# realservers_setup HOST...   as an operator does it on each of them
+# realservers_setup HOST...   runs realserver-setup on each host, as an operator does
 realservers_setup() {
     local host
     for host in "$@"; do
