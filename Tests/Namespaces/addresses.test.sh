@@ -26,7 +26,7 @@ no_own() {
     d addr flush dev lo scope global
 }
 
-# sources   of the machine's own packets: to the gateway, on the link, and routed
+# sources   prints the source addresses of the machine's own packets to the gateway, to a neighbour and to a routed host
 sources() {
     local target
     for target in 10.0.0.1 $RS1 192.0.2.9; do d route get "$target" | grep -o 'src [0-9.]*'; done | sort -u | xargs
@@ -58,7 +58,7 @@ test_the_own_address_in_the_subnet_as_a_host_and_on_lo() {
     own subnet
 }
 
-# A network manager removes all addresses at its restart. The VIP is back before the own address is.
+# A network manager removes all addresses at its restart. The VIP is back before the own address is back.
 test_the_own_address_taken_away_and_put_back() {
     local where
     for where in subnet host loopback; do
@@ -86,7 +86,7 @@ test_arp_is_answered_under_every_arp_ignore() {
         exits 0 answers_arp
     done
     director_stop
-    # With 3 the kernel answers for no address of scope host.
+    # With arp_ignore=3 the kernel answers for no address of scope host.
     set_sysctl director net.ipv4.conf.eth0.arp_ignore=3
     director_start --vip "$VIP:80" --backends "$RS1" "${FAST[@]}"
     equal "$(scope)" link "scope of the VIP with arp_ignore=3"
@@ -103,7 +103,7 @@ test_routing_daemons_see_the_vip() {
     director_stop
 }
 
-# Earlier versions put VIPs there with scope global, which does not change in place.
+# Earlier versions put VIPs on the interface with scope global, and the kernel cannot change a scope in place.
 test_a_take_over_gives_the_vip_its_scope() {
     server_start director
     director_start --vip "$VIP:80" --backends "$OWN,$RS1" --scheduler rr "${FAST[@]}"
@@ -124,7 +124,7 @@ addr add $VIP/32 dev eth0"
     no_failures "over the take-over" <<<"$(load)"
     equal "$(ipvsd events --json | jq -r 'select(.event | test("down|lost")).reason')" "" "what is down"
     kill "$monitor"
-    # It stays an address of this machine, and is none of the check device.
+    # The VIP stays an address of this machine all the time, and does not remain on the check device.
     equal "$(grep -F "$VIP/32" "$LAB_DIR/addresses" | sed -E 's/^(Deleted )?.*(eth0|ipvsd.) .*scope ([a-z]*).*/\1\2 \3/' | paste -sd,)" \
         "ipvsd1 host,Deleted eth0 global,eth0 host,Deleted ipvsd1 host" "the addresses' way"
     director_stop

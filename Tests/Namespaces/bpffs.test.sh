@@ -4,11 +4,12 @@
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
-# Without real servers: nothing is forwarded here.
+# The lab has no real servers, as nothing is forwarded here.
 scenario_up() { lab_up; }
 
-# elsewhere COMMANDS   runs them in a process namespace whose pid 1 has no bpffs. `start` has a shell start the daemon:
-# SHELL_PID is the shell, in a mount namespace with a bpffs, and `director` runs a command in the director's network.
+# elsewhere COMMANDS   runs them in a process namespace whose pid 1 has no bpffs. In COMMANDS, `start` has a shell start
+# the daemon. SHELL_PID is that shell, in a mount namespace with a bpffs. `director` runs a command in the director's
+# network.
 elsewhere() {
     local commands=$1 code=0
     NETNS=/run/netns/$(ns director) LOG=$LAB_DIR/director.log FLAGS="--vip $VIP --backends $RS1 --check none" \

@@ -4,7 +4,7 @@
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
-# config <<FILE   the configuration file's new contents, at once
+# config <<FILE   replaces the contents of the configuration file at once
 config() {
     cat >"$LAB_DIR/ipvsd.yaml.new"
     mv "$LAB_DIR/ipvsd.yaml.new" "$LAB_DIR/ipvsd.yaml"
@@ -12,7 +12,7 @@ config() {
 
 start() { director_start --config "$LAB_DIR/ipvsd.yaml"; }
 
-# health HOST TEXT   sets the body of that HTTP server's /upload/health
+# health HOST TEXT   sets the body of /upload/health on the HTTP server of HOST
 health() { echo "$2" >"$LAB_DIR/$1/upload/health"; }
 
 says() { grep -qE -- "$1" "$LAB_DIR/director.log"; }
@@ -118,11 +118,12 @@ test_reloads_under_load_lose_no_request() {
     ip -n "$(ns rs3)" addr add 10.0.0.101/32 dev tunl0
     three_of_them rr "$RS1, $RS2" <<<""
     start
-    # One that lasts through it all.
+    # This download lasts through all reloads.
     download_start long --limit-rate 5M
     load_start 100 90
     wait_until 15 "200 requests" load_has 200
-    # Another server, other weights and schedulers, another service and another VIP, and back; by both ways.
+    # The reloads change servers, weights, schedulers, services and VIPs, and change them back. Some are commands, and
+    # some are signals.
     three_of_them wrr "$RS1, $RS2=2, $RS3" <<<"  - {listeners: '10.0.0.101:80', servers: $RS3, check: tcp}"
     reload_ok
     matches "$OUTPUT" "services added: 1, real servers added: 2" "what reload says"
@@ -155,7 +156,7 @@ test_a_reload_that_needs_larger_tables() {
     start
     load_start 100 60
     wait_until 15 "100 requests" load_has 100
-    # More than fit, and twice the flows.
+    # These are more services than the tables have room for, and twice the connections.
     {
         echo "connections: 1000000"
         echo "services:"
@@ -164,7 +165,7 @@ test_a_reload_that_needs_larger_tables() {
             echo "  - {listeners: ['$VIP:$((9000 + i))', '$VIP:$((9500 + i))'], servers: [$RS1, $RS2, $RS3], check: none}"
         done
     } | config
-    # Larger tables are filled from the pinned ones, which are gone here.
+    # Larger tables are filled from the pinned tables, whose pins are removed here.
     rm -r "$(pin_directory)"
     reload_ok
     equal "$(ipvsd status --json | jq '.services | length')" 101 "services"
@@ -191,7 +192,7 @@ test_a_broken_file_changes_nothing() {
     exits 64 ipvsd check "$LAB_DIR/ipvsd.yaml"
     matches "$OUTPUT" "ipvsd.yaml:5: colour" "what check says"
     says "not reloaded: the configuration stays as it was" || fail "the log does not say so"
-    # Good, but not for a director that runs.
+    # This file is good, but not for a director that runs.
     config <<FILE
 xdp: generic
 services: [{listeners: $VIP, servers: $RS1}]
@@ -199,7 +200,7 @@ FILE
     exits 0 ipvsd check "$LAB_DIR/ipvsd.yaml"
     exits 64 ipvsd reload
     matches "$OUTPUT" "xdp \(auto, now generic\): cannot change" "what is refused"
-    # Good, but not on this machine: the director as a real server of every port.
+    # This file is good, but not on this machine: the director is a real server of every port.
     three_of_them rr "10.0.0.2" <<<""
     exits 64 ipvsd reload
     matches "$OUTPUT" "10.0.0.2 is this director" "what is refused now"
@@ -211,7 +212,7 @@ FILE
     no_failures "after it all" <<<"$(fetch 20)"
 }
 
-# The new tables are in force by then: the VIPs come last.
+# The new tables are in force when the reload fails, as the VIPs come last.
 test_a_reload_that_this_machine_refuses_half_way_goes_back() {
     local directory before
     config <<FILE
@@ -308,7 +309,7 @@ FILE
     equal "$(ipvsd status --json | jq -c '.services[0] | [.quorum.up, (.servers[] | .health, .effectiveWeight)]')" \
         '[false,"unproven",1,"unproven",1]' "the quorum, health and weights"
     equal "$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 10 | sort | uniq -c | xargs)" "5 rs1 5 rs2" "who answers"
-    # Pings pass now. A real server that still answers none is out.
+    # Pings pass now. A real server that still answers no ping is out.
     ignore_pings rs2 0
     proven "$RS2"
     wait_until 6 "rs1 to be taken out" unhealthy "$RS1"
@@ -333,7 +334,7 @@ FILE
     reason=$(server_status "$RS1" reason)
     matches "$reason" "^tls:80 .*: not asked, as the director itself could not: read trust roots" "the reason in status"
     no_failures "meanwhile" <<<"$(fetch 20)"
-    # A check whose question can be put counts.
+    # A check that the director can make still counts.
     server_kill rs2
     wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
     server_start rs2

@@ -27,14 +27,14 @@ faults() {
     jq -r '[.findings[].fault] | sort | unique | join(" ")' <<<"$report"
 }
 
-# finds FAULTS [FLAG...]   exactly those
+# finds FAULTS [FLAG...]   expects exactly these faults among the findings
 finds() {
     local expected=$1
     shift
     equal "$(faults "$@")" "$expected" "faults"
 }
 
-# mended FAULTS   those are found, --fix mends them all, and --undo brings back the machine before.
+# mended FAULTS   expects these faults, and that --fix mends all of them. Then undoes the set-up and what --fix did.
 mended() {
     finds "$1"
     exits 0 check --fix
@@ -43,7 +43,7 @@ mended() {
     exits 0 setup --undo
 }
 
-# planted FAULTS PLANT...   on a host that is set up; what --fix may mend
+# planted FAULTS PLANT...   sets up the host, has the command PLANT plant the faults, and expects --fix to mend them
 planted() {
     local expected=$1
     shift
@@ -74,7 +74,7 @@ test_values_are_checked() {
 test_nothing_set_up_at_all() {
     local before
     before=$(machine_state rs1)
-    # The fault ipip-module depends on the kernel.
+    # The fault ipip-module is there only on a kernel without ipip.
     matches "$(faults)" "^advmss arp-announce arp-ignore (ipip-module )?tunnel-missing vip-missing$" "faults"
     same_state "$before" "$(machine_state rs1)"
     exits 0 check --fix
@@ -99,7 +99,7 @@ test_fix_and_undo_restore_the_operators_own_values() {
 # --- what --fix mends ----------------------------------------------------------------------------------
 
 test_tunnel_missing() { planted "$(gone_with_the_tunnel)" r link del tunl0; }
-# Its rules stay.
+# Prints the faults after the removal of tunl0. Its rules of nftables stay.
 gone_with_the_tunnel() {
     rs1 modprobe -nq ipip 2>/dev/null && echo "tunnel-missing vip-missing" || echo "ipip-module tunnel-missing vip-missing"
 }
@@ -124,7 +124,7 @@ test_advmss_after_the_mtu_fell() { planted advmss r link set eth0 mtu 1400; r li
 
 test_the_program_that_unwraps_is_gone() {
     exits 0 setup --vip "$VIP"
-    # A kernel with ipip needs none.
+    # A kernel with ipip needs no such program.
     if [[ $(r -d -j link show tunl0 | jq -r '.[0].linkinfo.info_kind') == tun ]]; then
         exits 0 setup --undo
         planted decapsulation-program rs1 tc filter del dev eth0 ingress
@@ -136,7 +136,8 @@ test_the_program_that_unwraps_is_gone() {
 
 # --- what the operator has to mend ------------------------------------------------------------------------
 
-# unmendable FAULTS PLANT UNDO [FLAG...]   named, not touched by --fix, and gone when the cause is
+# unmendable FAULTS PLANT UNDO [FLAG...]   expects faults that the doctor names, that --fix leaves as they are, and that
+# are gone after UNDO
 unmendable() {
     local expected=$1 plant=$2 heal=$3 before
     shift 3
@@ -205,7 +206,7 @@ test_firewall_drops_outer_sources() {
 }
 drop_outer() { nft_rule "ip protocol 4 ip saddr != 10.0.0.0/24 drop"; }
 
-# Pings, by which UDP and any-port services are checked.
+# UDP and any-port services are checked by pings.
 test_a_host_that_drops_ping() {
     exits 0 setup --vip "$VIP"
     nft_rule "icmp type echo-request drop"
@@ -285,7 +286,7 @@ s = socket.create_server(("10.0.0.11", 81)); signal.pause()'
     exits 0 setup --undo
 }
 
-# networkd's files, in a mount namespace of the check's own
+# Runs the check beside a networkd whose file FILE has the content TEXT, in a mount namespace of the check's own.
 with_networkd() { # FILE TEXT
     # shellcheck disable=SC2016 # The inner shell expands it.
     rs1 unshare -m bash -c '
@@ -318,7 +319,7 @@ director_faults() {
 
 director_has() { [[ $(director_faults) == "$1" ]]; }
 
-# One that is up elsewhere, too.
+# The doctor names a server that is down in one service, although it is up in another service.
 test_a_server_that_is_down_in_one_service() {
     realservers_setup rs1 rs2
     cat >"$LAB_DIR/ipvsd.yaml" <<FILE
@@ -357,7 +358,7 @@ test_the_directors_faults() {
     ip -n "$(ns switch)" link set rs1 up
     wait_until 10 "a clean bill" director_has ""
 
-    # nobody but root with all capabilities may load programs
+    # Only root with all capabilities may load programs.
     exits 1 ipvsd_without_bpf doctor
     matches "$OUTPUT" "^bpf-privilege: .*CAP_BPF" "the finding"
 
@@ -394,7 +395,7 @@ test_the_directors_own_filter() {
     for host in rs1 rs2 rs3; do in_ns "$host" "$IPVSD" realserver-setup --undo >/dev/null; done
 }
 
-# While a daemon runs it puts them back itself: see pieces.test.sh.
+# A running daemon puts its pieces back itself: see pieces.test.sh.
 test_the_directors_pieces_that_went_without_a_daemon() {
     local host
     realservers_setup rs1 rs2 rs3

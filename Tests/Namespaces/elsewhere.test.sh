@@ -1,6 +1,7 @@
 #!/bin/bash
-# Two interfaces of the director in one LAN: ARP gives clients either MAC. By default the director takes both. Where
-# --interface leaves one out, no client learns its MAC from now on. Packets that still come in there are named.
+# Two interfaces of the director in one LAN: ARP gives clients either MAC. By default the director takes both
+# interfaces. If --interface leaves an interface out, clients no longer learn its MAC. Packets that still come in by it
+# are reported.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -10,7 +11,7 @@ scenario_up() {
     add_nic director eth1 near
     receive_redirected director-eth1
     usual_servers
-    # The director's own address, which checks leave from, is answered for by both, too.
+    # Both interfaces also answer for the director's own address, from which checks leave.
     ip -n "$(ns rs1)" neigh replace 10.0.0.2 lladdr "$(mac eth1)" dev eth0 nud permanent
 }
 
@@ -72,7 +73,7 @@ test_an_interface_that_is_left_out() {
     equal "$(ask)" 200 "a request"
     exits 0 ipvsd doctor
     equal "$(strays)" "" "stray packets, before there are any"
-    # A client that has the MAC from before. Packets for no service do not count as stray.
+    # The client still has the MAC of eth1. Packets for no service do not count as stray.
     client_sends_to "$(mac eth1)"
     exits 7 in_ns client curl -s --max-time 5 "http://$VIP:8080/"
     equal "$(strays)" "" "stray packets, of no service"
@@ -84,7 +85,7 @@ test_an_interface_that_is_left_out() {
     matches "$(ipvsd metrics)" 'ipvsd_stray_packets_total\{interface="eth1",vip="10.0.0.100"\} [1-9]' "metrics"
     wait_until 5 "the log to name them" logged "packets for $VIP come in by eth1"
     client_forgets
-    # Another program takes the packet program away.
+    # Another program takes the program for stray packets away.
     in_ns director tc qdisc del dev eth1 clsact
     wait_until 5 "it to be put back" has_guard eth1
     director_kill
@@ -93,7 +94,7 @@ test_an_interface_that_is_left_out() {
     in_ns director tc qdisc del dev eth1 clsact
     exits 1 ipvsd doctor
     matches "$OUTPUT" "^stray-packets: no program for stray packets is on eth1" "the finding, without a daemon"
-    # The next daemon takes both.
+    # The next daemon takes both interfaces.
     director_start --vip "$VIP:80" --backends "$RS1,$RS2"
     ! has_guard eth1 || fail "the program for stray packets is on eth1 beside the director's"
     director_stop
@@ -102,7 +103,8 @@ test_an_interface_that_is_left_out() {
 }
 logged() { director_log | grep -q "$1"; }
 
-# Also what comes after the start, and has no address; and without its journal all of it is found.
+# An interface that comes after the start, or has no address, also gets the program. Cleanup finds all programs without
+# the journal.
 test_an_interface_that_comes_later_and_a_lost_journal() {
     local before
     before=$(machine_state director)
@@ -116,7 +118,7 @@ test_an_interface_that_comes_later_and_a_lost_journal() {
     d link del late
     wait_until 5 "the journal to forget it" forgotten late
     director_kill
-    # Answers to checks come by others: no real server is blamed, and nothing is broken.
+    # Answers to checks come by other interfaces. So no real server is blamed, and the check path is not broken.
     in_ns director tc filter del dev eth1 ingress pref 6992
     exits 1 ipvsd doctor
     [[ $OUTPUT != *check-path-broken* ]] || fail "the doctor misses a program where no answer comes: $OUTPUT"
@@ -127,10 +129,10 @@ test_an_interface_that_comes_later_and_a_lost_journal() {
 }
 
 has_check() { in_ns director tc filter show dev "$1" ingress | grep -q check_ingress; }
-# The qdisc is undone after the last program.
+# The journal has forgotten an interface once the qdisc is undone, which comes after the last program.
 forgotten() { grep "\"$1\"" "$(run_directory)/journal" | grep qdisc | tail -1 | grep -q '"undone":\[{'; }
 
-# The stop knows its name.
+# The stop removes the program from the interface under its new name.
 test_an_interface_that_is_renamed() {
     local before
     before=$(machine_state director)
@@ -149,7 +151,7 @@ test_an_interface_that_is_renamed() {
     same_state "$before" "$(machine_state director)"
 }
 
-# The frames for it come by eth0 first.
+# Frames for the macvlan come in by eth0 first.
 test_a_macvlan_is_the_directors_interface() {
     d link add link eth0 name mac0 type macvlan mode bridge
     d link set mac0 up
@@ -160,7 +162,7 @@ test_a_macvlan_is_the_directors_interface() {
     d link del mac0
 }
 
-# Without --interface it is one of the interfaces that are left out.
+# Without --interface, the director leaves out an interface that has another XDP program.
 test_another_XDP_program_on_one_of_the_interfaces() {
     d addr add 10.0.0.3/24 dev eth1
     other_xdp_program director eth1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# ipvsd explain: what it says of a packet is what then becomes of it, with a daemon and without one.
+# ipvsd explain: a packet ends as its explanation says, with a daemon and without one.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -8,10 +8,10 @@ CLIENT=10.0.0.1
 
 host_of() { case $1 in "$RS1") echo rs1 ;; "$RS2") echo rs2 ;; "$RS3") echo rs3 ;; *) echo "$1" ;; esac; }
 
-# said FILTER   of the JSON in OUTPUT
+# said FILTER   applies the jq filter to the JSON in OUTPUT
 said() { jq -r "$1" <<<"$OUTPUT"; }
 
-# keeps_its_word PORT   the real server that is named for a connection from there is the one that has it then
+# keeps_its_word PORT   expects a connection from PORT to go to the real server that was named for it
 keeps_its_word() {
     local server
     exits 0 ipvsd explain "$CLIENT:$1" "$VIP:80" --json
@@ -89,7 +89,7 @@ test_what_is_not_forwarded() {
     exits 0 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 1481 --fragmentable
     matches "$OUTPUT" "the kernel fragments it, by way of ipvsd0" "the same without DF"
     exits 0 ipvsd explain "$CLIENT:44000" "$VIP:80" --length 1480
-    # Nothing of all that was a packet.
+    # None of these commands was counted as a packet, or recorded a connection.
     equal "$(ipvsd status --json | jq -c '[.forwarded, (.reasons | .["answered-no-connection"], .["answered-too-big"])]')" \
         "[0,0,0]" "packets counted"
     equal "$(ipvsd connections --count)" 0 "connections recorded"
@@ -101,7 +101,7 @@ test_what_is_not_forwarded() {
     matches "$OUTPUT" "accepted: 40 to 65535" "a length"
 }
 
-# answer NUMBER   of the client with that number: whom it is given
+# answer NUMBER   prints the real server that explain names for the client with that number
 answer() { ipvsd explain "10.1.0.$1:46000" "$VIP:80" --json | jq -r .server; }
 
 test_those_who_ask_at_once_get_their_own_answers() {
@@ -118,7 +118,7 @@ test_those_who_ask_at_once_get_their_own_answers() {
     director_stop
 }
 
-# writes PROGRAM   the instructions of the pinned program that write to maps by themselves or by a call
+# writes PROGRAM   prints the instructions of the pinned program that write to maps by themselves or by a call
 writes() {
     bpftool prog dump xlated pinned "$(pin_directory)/$1" |
         grep -oE 'lock |atomic|xchg|call [a-z_]*(update|delete|push|pop)_elem' | sort -u | paste -sd' '
@@ -131,7 +131,7 @@ test_the_program_that_explains_writes_nothing() {
     matches "$(writes director)" "atomic|lock|xchg" "what the forwarding program writes by"
     matches "$(writes director)" "update_elem" "what the forwarding program calls"
     equal "$(writes explain)" "" "what the explaining program writes by"
-    # It reads the tables of the program that forwards.
+    # The explaining program reads the tables of the program that forwards.
     equal "$(bpftool -j prog show pinned "$(pin_directory)/explain" | jq --argjson table "$(map_id flows)" \
         '.map_ids | index($table) != null')" true "whether it has the flow table"
     director_kill

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Real servers that die in several ways, under load, and come back. The shortest command line throughout.
+# Real servers that die in several ways, under load, and come back. The first cases use the shortest command line.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 IPVSD_BENCH=${IPVSD_BENCH:-$(dirname "$IPVSD")/ipvsd-bench}
 
-# failover_case BREAK MEND REASON   rs2 is broken and mended by those commands; the log must say REASON.
+# failover_case BREAK MEND REASON   breaks rs2 and mends it by these commands, and expects REASON in the log
 failover_case() {
     local limit
     limit=$(milliseconds 3.5)
@@ -42,7 +42,7 @@ start_downloads() {
     for i in 1 2 3; do download_start "long$i" --limit-rate 12M; done
 }
 
-# Downloads from rs1 and rs3 go on. The one from rs2 may have died with it.
+# Downloads from rs1 and rs3 go on. A download from rs2 may have died with rs2.
 stop_downloads() {
     local i survivors=0
     for i in 1 2 3; do
@@ -122,12 +122,12 @@ test_connections_of_a_lost_server_are_reset_on_request() {
 }
 
 test_check_none_and_check_ping_leave_a_dead_process_in() {
-    # Without the watch on SYNs: a client that uses a port again would be served by the other server.
+    # The watch on SYNs is off. It would move a client that uses a port again to the other server.
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr --no-syn-watch --check ping \
         --check-interval 0.2s --check-timeout 0.2s
     wait_until 5 "rs2 to be proven" healthy "$RS2"
     server_kill rs2
-    # Two failures 0.2 s apart would take it out.
+    # Two failures of a check, 0.2 s apart, would take rs2 out.
     stays_in "$RS2" 1.5 "--check ping"
     cut_link
     wait_until 5 "ping to notice the cut link" unhealthy "$RS2"
@@ -143,7 +143,7 @@ test_check_none_and_check_ping_leave_a_dead_process_in() {
     no_failures "unchecked, alive again" <<<"$(fetch 20)"
 }
 
-# stays_in ADDRESS SECONDS WHAT   the dead server is in as long as that, and clients meet it all the time.
+# stays_in ADDRESS SECONDS WHAT   expects the dead server to stay in for that time, and clients to meet it all the time
 stays_in() {
     local health refused=0 samples=0 end
     end=$(($(now_ms) + $(milliseconds "$2") * LAB_SLOW))
@@ -151,7 +151,7 @@ stays_in() {
         health=$(server_status "$1" health)
         [[ $health == up || $health == unproven ]] || fail "$3: $1 is $health after $samples samples"
         samples=$((samples + 1))
-        # One of two in turn is the dead one.
+        # The servers take turns, so one of two requests meets the dead one.
         refused=$((refused + $(fetch 2 | failures | wc -l)))
     done
     between "$samples" 3 100000 "$3: samples of the status"
@@ -166,7 +166,7 @@ test_handshakes_with_closed_ports_do_not_blind_the_checks() {
     load_start 100
     wait_until 15 "300 requests" load_has 300
     no_failures "after the handshakes" <<<"$(load)"
-    # Once more, now that port 80 is known.
+    # The handshakes come again, now that port 80 is known.
     in_ns client "$PYTHON" "$TESTS/handshakes.py" 10.0.0.1 "$VIP" 41 79
     server_kill rs2
     wait_until 5 "rs2 to be taken out" unhealthy "$RS2"
@@ -176,7 +176,7 @@ test_handshakes_with_closed_ports_do_not_blind_the_checks() {
     server_start rs2
 }
 
-# No check is due, but SYNs without an answer make one.
+# No check is due, but SYNs without an answer start a check.
 test_unanswered_syns_trigger_a_check_at_once() {
     local killed
     director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr
@@ -189,7 +189,7 @@ test_unanswered_syns_trigger_a_check_at_once() {
     between $(($(now_ms) - killed)) 0 $((800 * LAB_SLOW)) "milliseconds from the kill until rs2 was out"
     echo "# rs2 out $(($(now_ms) - killed)) ms after the kill"
     load_stop
-    # A third of 100 a second for that long, and the requests in flight.
+    # The limit is a third of 100 requests a second for that time, with the requests in flight.
     between "$(load | failures | wc -l)" 0 $((40 * LAB_SLOW)) "failed requests"
     server_start rs2
 }
@@ -210,8 +210,8 @@ test_a_silent_server_loses_no_request_of_a_client_that_asks_again() {
     between "$(awk '$3 > 0.9' <<<"$lines" | wc -l)" 1 150 "requests that needed a second SYN"
 }
 
-# A fifth of all SYN-ACKs is lost: clients ask again, and their second SYN must not go to another server. Without
-# checks, whose SYN-ACKs get lost as well: two in a row and a server is out.
+# A fifth of all SYN-ACKs is lost. Clients then repeat their SYN, which must not go to another server. There are no
+# checks, as two lost SYN-ACKs of checks in a row would take a server out.
 test_lost_answers_of_healthy_servers_break_no_connection() {
     local host lines
     director_start --vip "$VIP" --backends "$RS1,$RS2,$RS3" --scheduler rr --check none
@@ -228,7 +228,8 @@ test_lost_answers_of_healthy_servers_break_no_connection() {
     between "$(awk '$3 > 0.9' <<<"$lines" | wc -l)" 10 200 "requests that needed a second SYN or SYN-ACK"
 }
 
-# 200 requests a second by a client that asks at fixed times, through every death; the lab is the benchmark's own.
+# Runs the benchmark, whose client makes 200 requests a second at fixed times, through every kind of death. The lab is
+# the benchmark's own.
 deaths() {
     "$IPVSD_BENCH" failover --ipvsd "$IPVSD" --rate 200 --seconds 6 --json "$@" >"$LAB_DIR/deaths.json" 2>"$LAB_DIR/deaths.log" ||
         fail "ipvsd-bench failover: $(tail -n 5 "$LAB_DIR/deaths.log")"
@@ -236,7 +237,7 @@ deaths() {
         "$LAB_DIR/deaths.json" | sed 's/^/# /'
 }
 
-# holds_of_deaths FILTER WHAT   jq's filter is true of each run
+# holds_of_deaths FILTER WHAT   expects jq's filter to be true of each run
 holds_of_deaths() {
     local bad
     bad=$(jq -c ".runs[] | select(($1) | not)" "$LAB_DIR/deaths.json")
@@ -245,9 +246,9 @@ holds_of_deaths() {
 
 clients_hardly_notice() {
     holds_of_deaths ".requests == 1800" "requests made"
-    # One in 10,000, of 1,800, is none. What was connected when the server died is lost.
+    # One in 10,000 requests may fail, which is none of 1,800. Connections of a server that dies are lost.
     holds_of_deaths '.death == "process killed" or .failed == .cutOff' "new connections to a silent server that failed"
-    # A third of 200 a second, for 0.3 s.
+    # The limit is a third of 200 requests a second, for 0.3 s.
     holds_of_deaths ".failed - .cutOff <= $((20 * LAB_SLOW))" "new connections that a killed process refused"
     holds_of_deaths ".ejection != null and .ejection <= $((3 * LAB_SLOW))" "seconds until rs2 was out"
     holds_of_deaths ".lastSYN <= $((3 * LAB_SLOW))" "seconds until the last new connection to rs2"
@@ -268,7 +269,8 @@ test_fast_checks_take_a_silent_server_out_in_less_than_a_second() {
     holds_of_deaths ".ejection <= $((1 * LAB_SLOW))" "seconds until rs2 was out"
 }
 
-# at_once COUNT [SECONDS]   as `fetch`, but 50 at a time and whatever fails. Its progress meter ignores -s.
+# at_once COUNT [SECONDS]   makes requests like `fetch`, but 50 at a time, and goes on after failures. curl's progress
+# meter ignores -s.
 at_once() {
     in_ns client curl -s -Z --parallel-immediate --parallel-max 50 -o /dev/null -H 'Connection: close' \
         --max-time $((${2:-5} * LAB_SLOW)) -w "$CURL_LINE" "http://$VIP/?[1-$1]" 2>/dev/null || true

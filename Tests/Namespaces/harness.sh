@@ -29,8 +29,8 @@ between() {
     if ! [[ $1 =~ ^[0-9]+$ ]] || (($1 < $2 || $1 > $3)); then fail "$4: $1, expected $2 to $3"; fi
 }
 
-# holds SECONDS WHAT COMMAND...   repeats COMMAND for that long, and fails at its first failure. The caller gives the
-# reason for the bound.
+# holds SECONDS WHAT COMMAND...   repeats COMMAND for that time, and fails at its first failure. The caller gives the
+# reason for the time.
 holds() {
     local end what=$2
     end=$(($(now_ms) + $(milliseconds "$1") * LAB_SLOW))
@@ -41,7 +41,7 @@ holds() {
     done
 }
 
-# exits CODE COMMAND...   stdout and stderr are left in OUTPUT
+# exits CODE COMMAND...   expects that exit code of COMMAND. Its stdout and stderr are left in OUTPUT.
 exits() {
     local expected=$1 code=0
     shift
@@ -49,7 +49,7 @@ exits() {
     [[ $code == "$expected" ]] || fail "exit code $code, expected $expected: $* says: ${OUTPUT:0:600}"
 }
 
-# Nothing may fail among the lines of `fetch` or `load` on stdin, and there must be some.
+# no_failures WHAT   expects lines of `fetch` or `load` on stdin, and none of a failed request
 no_failures() {
     local lines bad
     lines=$(cat)
@@ -67,14 +67,14 @@ same_state() {
 
 # --- the machine's state ----------------------------------------------------------------------------
 
-# machine_state HOST   everything that a program could leave behind in that namespace, to be compared.
-# Neighbours are left out: the kernel changes them by itself.
+# machine_state HOST   prints everything that a program could leave behind in that namespace, to be compared. Neighbours
+# are left out, as the kernel changes them by itself.
 machine_state() {
     LAB_VIA=nsenter in_ns "$1" bash -c "$MACHINE_STATE" 2>/dev/null
 }
 
-# director_instance   what the director's directories in /run/ipvsd and on bpffs are called: after the SO_NETNS_COOKIE
-# (71) of its namespace
+# director_instance   prints the name of the director's directories in /run/ipvsd and on bpffs. The name has the
+# SO_NETNS_COOKIE (71) of the director's namespace.
 director_instance() { echo "netns-$(in_ns director "$PYTHON" -c "$NETNS_COOKIE")"; }
 NETNS_COOKIE='import socket, sys
 print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder))'
@@ -82,7 +82,7 @@ print(int.from_bytes(socket.socket().getsockopt(socket.SOL_SOCKET, 71, 8), sys.b
 run_directory() { echo "/run/ipvsd/$(director_instance)"; }
 pin_directory() { echo "/sys/fs/bpf/ipvsd/$(director_instance)"; }
 
-# One shell runs all of it inside, as an emulated machine takes long to start programs.
+# One shell inside the namespace runs all of this, as an emulated machine takes long to start programs.
 # shellcheck disable=SC2016 # The inner shell expands it.
 MACHINE_STATE='
 ip -o -d link show | sed "s/ qlen [0-9]*//; s/state [A-Z]*//" | sort
@@ -115,7 +115,7 @@ other_xdp_program() {
 
 director_log() { cat "$LAB_DIR/director.log"; }
 
-# server_status ADDRESS FIELD   of the first service
+# server_status ADDRESS FIELD   prints a field of the real server, from the first service that has it
 server_status() {
     ipvsd status --json | jq -r --arg a "$1" "[.services[].servers[] | select(.address == \$a)][0].$2"
 }
@@ -126,14 +126,14 @@ unhealthy() { [[ $(server_status "$1" health) == down ]]; }
 
 # --- long downloads and held connections -------------------------------------------------------------
 
-# The file that is downloaded: the same bytes everywhere, made once a run.
+# Makes the file that is downloaded: the same bytes everywhere, made once a run.
 big_file() {
     # run.sh gives a place that outlives one scenario.
     [ -n "${LAB_BIG:-}" ] || OWN_BIG=${TMPDIR:-/tmp}/$LAB.big
     LAB_BIG=${LAB_BIG:-$OWN_BIG}
     LAB_BIG_BYTES=${LAB_BIG_BYTES:-104857600}
     export LAB_BIG LAB_BIG_BYTES
-    # Whole at once, as scenarios run side by side.
+    # The file gets its name once it is whole, as scenarios run side by side.
     [ -e "$LAB_BIG" ] || "$PYTHON" -c 'import os, random, sys
 random.seed(2003)
 part = f"{sys.argv[1]}.{os.getpid()}"
@@ -144,7 +144,7 @@ os.rename(part, sys.argv[1])' "$LAB_BIG" "$LAB_BIG_BYTES"
 }
 BIG_100M_SHA256=a0278cc2d1f54a3a8fde4a2d63e72bc0c05351b9f1e00c52219f161afc60a7f4
 
-# download_start NAME [CURL OPTION...]   of /big in the background
+# download_start NAME [CURL OPTION...]   starts a download of /big in the background
 download_start() {
     local name=$1
     shift
@@ -159,19 +159,19 @@ download_start() {
 
 download_server() { sed -n 's/^x-server: *\([a-z0-9]*\).*/\1/Ip' "$LAB_DIR/$1.head"; }
 
-# download_correct NAME   waits for its end
+# download_correct NAME   waits for the end of the download, and compares its checksum
 download_correct() {
     wait_until 40 "the end of download $1" test -e "$LAB_DIR/$1.sum"
     equal "$(<"$LAB_DIR/$1.sum")" "$BIG_SHA256" "sha256 of download $1 from $(download_server "$1")"
 }
 
-# hold FIRST LAST   connections, opened one after another, each of which stays in use: a slow download
+# hold FIRST LAST   opens connections one after another. A slow download keeps each of them in use.
 hold() {
     local i
     for ((i = $1; i <= $2; i++)); do download_start "hold$i" --limit-rate 1k; done
 }
 
-# held   "rs1 3" and so on, of the connections held now
+# held   prints "rs1 3" and so on, for the connections that are held now
 held() {
     local head
     for head in "$LAB_DIR"/hold*.head; do
@@ -180,7 +180,7 @@ held() {
     done | sort | uniq -c | awk '{ print $2, $1 }'
 }
 
-# release SERVER   ends the connections held to it
+# release SERVER   ends the connections that are held to SERVER, or all of them for "all"
 release() {
     local file name
     for file in "$LAB_DIR"/hold*.pid; do
@@ -193,7 +193,7 @@ release() {
     done
 }
 
-# Starts tcpdump for one packet; its line is then in $LAB_DIR/tcpdump.
+# watch_packet HOST DEVICE FILTER   starts tcpdump for one packet. Its line is then in $LAB_DIR/tcpdump.
 watch_packet() {
     : >"$LAB_DIR/tcpdump"
     LAB_VIA=nsenter spawn "$1" "$LAB_DIR/tcpdump" tcpdump -l -n -v -Z root -c 1 -i "$2" "$3"
@@ -218,8 +218,7 @@ usual_servers() {
     for host in rs1 rs2 rs3; do server_start $host; done
 }
 
-# todo TEST WHY REGEX   expects the function TEST to fail for a known fault that is not mended yet, with a reason that
-# matches REGEX
+# todo TEST WHY REGEX   expects the function TEST to fail for WHY, a known fault, with a reason that matches REGEX
 declare -A KNOWN_FAULTS=() KNOWN_REASONS=()
 todo() { KNOWN_FAULTS[$1]=$2 KNOWN_REASONS[$1]=$3; }
 
@@ -233,13 +232,13 @@ run_tests() {
     trap 'lab_down; rm -f "${OWN_BIG:-}"' EXIT
     big_file
     lab_begin
-    # A list that is read at once: tests may read standard input.
+    # The list is read before the first test, as tests may read standard input.
     local tests=()
     mapfile -t tests < <(grep -o '^test_[A-Za-z0-9_]*' "$0")
     for name in "${tests[@]}"; do
         [[ $name =~ ${ONLY:-.} ]] || continue
         run_test "$name" || {
-            # 2: a known fault.
+            # Code 2 means a known fault.
             [ $? = 2 ] || failed=1
             lab_down
             lab_begin
@@ -249,7 +248,7 @@ run_tests() {
     exit $failed
 }
 
-# A lab that cannot be set up is the failure of every test in the file, told once.
+# Sets up the lab. A lab that cannot be set up is reported once, as the failure of every test in the file.
 lab_begin() {
     REASON=$(mktemp)
     if ! (set -e; trap - EXIT; LAB_DIR=; lab_begin_checked) 2>"$REASON.stderr"; then

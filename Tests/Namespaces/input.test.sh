@@ -9,10 +9,11 @@ scenario_up() {
     install -m 755 "$IPVSD" "$LAB_DIR/ipvsd"
 }
 
-# The command in front of the program, by which a test takes rights from it.
+# The command in front of the program, by which a test takes rights from the program.
 AS=()
 
-# refused CODE MESSAGE ARGUMENT...
+# refused CODE MESSAGE ARGUMENT...   expects the program to exit with CODE and MESSAGE, and to leave the machine
+# unchanged
 refused() {
     local code=$1 message=$2 before=${BEFORE:-}
     shift 2
@@ -50,7 +51,7 @@ test_flags_beside_a_file() {
     BEFORE=$(machine_state director)
     refused 64 "^ipvsd: --vip, --inhibit, --no-address: cannot be beside --config" \
         --config "$LAB_DIR/none.yaml" --no-address --inhibit --vip "$VIP"
-    # Values that are the defaults were typed, too.
+    # Flags with the default value also count as typed.
     refused 64 "^ipvsd: --scheduler, --rise, --xdp: cannot be beside --config" \
         --xdp auto --rise 2 --scheduler wlc --config "$LAB_DIR/none.yaml"
     refused 64 "none.yaml: No such file" --config "$LAB_DIR/none.yaml" --replace --verbose
@@ -80,7 +81,7 @@ test_addresses_that_this_machine_has_otherwise() {
     refused 64 "10.0.0.2: eth0 has it already.*sshd.*ports, as 10.0.0.2:80" --vip 10.0.0.2 --backends "$RS1"
     refused 64 "10.0.0.2: eth0 has it already" --vip "$VIP:80,10.0.0.2" --backends "$RS1"
     refused 64 "10.0.0.2: eth0 has it already" --vip 10.0.0.2 --backends "$RS1" --no-address
-    # Ends of its subnet, and what is no host's address at all.
+    # The ends of the director's subnet are refused, and addresses that no host can have.
     refused 64 "10.0.0.255: the broadcast address of 10.0.0.0/24" --vip 10.0.0.255 --backends "$RS1"
     refused 64 "10.0.0.0: the network address of 10.0.0.0/24" --vip 10.0.0.0:80 --backends "$RS1"
     refused 64 "--backends 10.0.0.255: the broadcast address" --vip "$VIP" --backends "$RS1,10.0.0.255"
@@ -118,7 +119,7 @@ test_an_mtu_that_native_xdp_does_not_take() {
     ip -n "$(ns director)" link set dev eth0 mtu 9000
     refused 71 "eth0.*MTU.*9000.*too large for native XDP.*3506 is the largest.*ip link set dev eth0 mtu 3506" \
         --vip "$VIP" --backends "$RS1"
-    # The number of the message works, and is the largest.
+    # The MTU that the message names is the largest that works.
     ip -n "$(ns switch)" link set dev director mtu 3507
     refused 71 "too large for native XDP" --vip "$VIP" --backends "$RS1"
     ip -n "$(ns switch)" link set dev director mtu 3506
@@ -129,7 +130,7 @@ test_an_mtu_that_native_xdp_does_not_take() {
     ip -n "$(ns director)" link set dev eth0 mtu 1500
 }
 
-# A fault of the director's own must not take real servers out, so the start finds it.
+# A program or file that the director lacks must not take real servers out, so the start refuses it.
 test_programs_and_files_that_are_not_there() {
     local file=$LAB_DIR/named.yaml
     refused 64 "notify $LAB_DIR/none: .*No such file" --vip "$VIP" --backends "$RS1" --notify "$LAB_DIR/none"
@@ -148,7 +149,7 @@ test_programs_and_files_that_are_not_there() {
     rm "$LAB_DIR/alive"
     exits 64 ipvsd reload
     matches "$OUTPUT" "alive: No such file" "reload"
-    # A check without an answer gives no verdict here. A server that answers is believed again.
+    # A check whose script cannot run gives no verdict here. Once the script runs again, its result counts.
     wait_until 10 "it to be said" grep -q "health checks:" "$LAB_DIR/director.log"
     printf '#!/bin/sh\nexit 1\n' >"$LAB_DIR/alive.new"
     chmod 755 "$LAB_DIR/alive.new"

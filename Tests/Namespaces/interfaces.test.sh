@@ -22,7 +22,7 @@ scenario_up() {
     server_start director
 }
 
-# ask HOST COUNT   who answered, as "rs1 10 rs4 10"
+# ask HOST COUNT   makes COUNT requests from HOST, and prints who answered, as "rs1 10 rs4 10"
 ask() {
     in_ns "$1" curl -s --fail-early -o /dev/null -H 'Connection: close' --max-time $((5 * LAB_SLOW)) \
         -w '%header{x-server}\n' "http://$VIP/?[1-$2]" | sort | uniq -c | awk '{ print $2, $1 }' | xargs
@@ -30,7 +30,7 @@ ask() {
 
 answers() { [[ $(ask "$1" "$2") == "$3" ]]; }
 
-# with the far leg of the director in use
+# Gives the director's eth1 an address in the far subnet, in place of the route through the router.
 far_leg() {
     ip -n "$(ns director)" route del 10.0.1.0/24
     ip -n "$(ns director)" addr add "$FAR_DIRECTOR/24" dev eth1
@@ -54,7 +54,7 @@ test_clients_on_two_interfaces() {
         wait_until 5 "rs1 and rs4 for the client on eth1" answers client2 20 "rs1 10 rs4 10"
         exits 0 in_ns client ping -c 1 -W 5 "$VIP"
         exits 0 in_ns client2 ping -c 1 -W 5 "$VIP"
-        # Where the packet came in, the reset goes out.
+        # The reset goes out by the interface by which the packet came in.
         exits 7 in_ns client2 curl -s --max-time 5 "http://$VIP:81/"
         wait_until 5 "both to be healthy" healthy "$RS4"
         director_stop
@@ -88,7 +88,7 @@ test_one_of_two_interfaces_is_dropped_by_a_new_start() {
 
 too_big() { in_ns client "$PYTHON" "$TESTS/udp.py" too-big "$VIP" 5353 "$1"; }
 
-# No service has the port, so the real server answers with an ICMP error.
+# The real server has no socket at the port, so it answers a delivered datagram with an ICMP error.
 DELIVERED="mtu 0 from $VIP origin 2 type 3 code 3"
 
 # told SIZE MTU   whether a datagram of that size is answered by an ICMP error with that MTU from the VIP
@@ -104,7 +104,7 @@ test_a_path_MTU_learnt_from_a_router_inside_the_tunnel() {
     ip -n "$(ns router)" link set eth1 mtu 1400
     wait_until 5 "the client to be told what the router told" told 1480 1380
     matches "$(director_log)" "path MTU to $RS4 is 1400: .*as 10.0.0.254 says" "the log"
-    # As large as it may be now.
+    # This datagram is as large as it may be now.
     in_ns client ip route flush cache
     equal "$(too_big 1380)" "$DELIVERED" "a datagram that fits the narrow link"
     ip -n "$(ns router)" link set eth1 mtu 1300
@@ -164,7 +164,7 @@ test_frames_for_other_hosts() {
     ip -n "$(ns director)" link set eth0 promisc on
     ip -n "$(ns client)" neigh replace "$VIP" lladdr 02:00:00:00:99:99 dev eth0 nud permanent
     received=$(ipvsd status --json | jq .received)
-    # Neither a connection nor a reset.
+    # The director answers with neither a connection nor a reset.
     exits 28 in_ns client curl -s --max-time 2 "http://$VIP/"
     exits 1 in_ns client ping -c 1 -W 1 "$VIP"
     equal "$(ipvsd status --json | jq .received)" "$received" "packets that the director took for its own"
@@ -220,7 +220,7 @@ guest_up() {
     ip -n "$d" link set guest master br0 up
 }
 
-# Without a bridge's timers.
+# Prints the director's state without a bridge's timers.
 bridge_state() { machine_state director | sed -E 's/ [a-z_]*timer +[0-9.]+//g; s/ fdb_n_learned [0-9]+//'; }
 
 attached_to() { [[ $(ipvsd status --json | jq -r '.xdp.interfaces | sort | join(" ")') == "$1" ]]; }
@@ -236,7 +236,7 @@ test_a_bridge() {
     wait_until 5 "rs1 to be healthy" healthy "$RS1"
     download_start bridged
     download_correct bridged
-    # A port that comes while the director runs has clients, and a real server.
+    # A port that comes while the director runs has a client behind it, and later a real server.
     guest_up
     wait_until 8 "the new port" attached_to "eth0 guest"
     wait_until 5 "rs1 and rs2 for the guest" answers guest 20 "rs1 10 rs2 10"
@@ -265,7 +265,7 @@ test_a_real_server_behind_a_port_and_frames_of_others() {
     director_start --vip "$VIP" --backends "10.0.0.60,$RS1" --scheduler rr
     wait_until 5 "guest and rs1 to serve" answers client 20 "guest 10 rs1 10"
     wait_until 5 "the guest to be healthy" healthy 10.0.0.60
-    # Another holder of the VIP: frames for its MAC cross the bridge untouched.
+    # The guest also holds the VIP. Frames for the guest's MAC cross the bridge untouched.
     local mac received
     mac=$(ip -n "$(ns guest)" -j link show eth0 | jq -r '.[0].address')
     ip -n "$(ns client)" neigh replace "$VIP" lladdr "$mac" dev eth0 nud permanent

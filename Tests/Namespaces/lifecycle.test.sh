@@ -40,7 +40,7 @@ test_taken_over_with_replace_20_times_under_load() {
     download_correct long
 }
 
-# One address, and one line of the journal, for each.
+# Each VIP makes one address, and one line of the journal.
 test_a_thousand_vips_come_and_go() {
     local before
     before=$(machine_state director)
@@ -53,7 +53,7 @@ test_a_thousand_vips_come_and_go() {
     director_start --config "$LAB_DIR/many.yaml"
     equal "$(ip -n "$(ns director)" -o addr show dev eth0 | grep -c ' 10\.1\.')" 1000 "VIPs on eth0"
     director_kill
-    # The journal of a killed daemon names them all.
+    # The journal of a killed daemon names all VIPs.
     equal "$(ipvsd cleanup --dry-run | grep -c 'address 10\.1\.')" 1000 "VIPs in the journal"
     director_start --config "$LAB_DIR/many.yaml"
     exits 0 ipvsd stop
@@ -127,7 +127,7 @@ test_other_flags_change_only_what_differs() {
     director_kill
     director_start --vip "$VIP" --backends "$RS1,$RS3" --scheduler rr
     equal "$(fetch 30 | served | xargs)" "rs1 15 rs3 15" "who served 30 requests"
-    # Also the one from the real server that is no longer named.
+    # The download from the real server that is no longer named is complete, too.
     local name
     for name in one two; do download_correct "$name"; done
 }
@@ -190,7 +190,8 @@ test_originals_survive_kills_and_restarts() {
     same_state "$before" "$(machine_state director)"
 }
 
-# Both ways into a namespace, and back and forth between them: `ip netns exec` hides bpffs, nsenter does not.
+# Directors are started by both ways into a namespace, and commands by the other way. `ip netns exec` hides bpffs, and
+# nsenter does not.
 test_ip_netns_exec_and_nsenter_see_the_same_director() {
     local via other
     for via in netns nsenter; do
@@ -239,7 +240,7 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     exits 0 ipvsd stop --keep
     wait_until 10 "the director's end" ended "$DIRECTOR_PID"
     DIRECTOR_PID=
-    # Another program's device, in place of the director's own.
+    # Another program's device has taken the place of the director's own.
     ip -n "$(ns director)" link del ipvsd0
     ip -n "$(ns director)" link add ipvsd0 type veth peer name ipvsdx
     kept=$(machine_state director)
@@ -257,8 +258,8 @@ test_a_start_that_fails_while_it_adopts_leaves_the_old_data_plane() {
     same_state "$before" "$(machine_state director)"
 }
 
-# Without the journal, pins, ipvsd0 and programs are found by their names. The VIP's origin is not known, so it stays,
-# and is named.
+# Without the journal, pins, ipvsd0 and programs are found by their names. The VIP's origin is not known, so the VIP
+# stays, and a message names it.
 test_a_lost_journal_loses_neither_the_data_plane_nor_its_removal() {
     local before journal
     before=$(machine_state director)
@@ -334,7 +335,7 @@ test_killed_at_any_moment_of_a_growth() {
     local before round connections=50000
     before=$(machine_state director)
     director_start --vip "$VIP" --backends "$BACKENDS" --connections "$connections"
-    # 25 s, which outlast the deaths on a busy machine, too.
+    # The downloads take 25 s, which outlast the deaths on a busy machine, too.
     for round in 1 2 3; do download_start "long$round" --limit-rate 4M; done
     load_start 100
     wait_until 10 "100 requests" load_has 100
@@ -343,7 +344,7 @@ test_killed_at_any_moment_of_a_growth() {
         ((connections = connections * 3 / 2))
         director_spawn director --vip "$VIP" --backends "$BACKENDS" --connections "$connections"
         DIRECTOR_PID=$SPAWNED
-        # The moment of the kill, not a wait: 0.04 s to 0.56 s after the start.
+        # The sleep sets the moment of the kill, and is no wait: 0.04 s to 0.56 s after the start.
         sleep "$(printf '0.%02d' $((round * 4)))"
     done
     director_kill
@@ -435,7 +436,7 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     equal "${codes[*]}" "75 3 3 3 3 3 3" "exit codes"
     kill -CONT "$DIRECTOR_PID"
     wait_until 5 "the daemon to answer again" still_there
-    # The daemon answers these after all requests from before.
+    # The daemon answers these commands after all requests from before.
     exits 0 ipvsd drain "$RS3"
     exits 0 ipvsd undrain "$RS3"
     still_there
@@ -446,12 +447,12 @@ test_a_daemon_that_does_not_answer_is_asked_for_nothing_later() {
     director_replaced
 }
 
-# connected NAME   whether that command of `asked` has a connection to a Unix socket in the director's namespace
+# connected NAME   whether the command of that name has a connection to a Unix socket in the director's namespace
 connected() {
     [ -s "$LAB_DIR/asked.$1.pid" ] && in_ns director ss -Hxp state connected | grep -q "pid=$(<"$LAB_DIR/asked.$1.pid"),"
 }
 
-# asked NAME ARGUMENT...   runs the command in the background
+# asked NAME ARGUMENT...   runs the program with these arguments in the background
 asked() {
     local name=$1
     shift
@@ -493,7 +494,7 @@ test_what_cannot_be_printed_is_a_failure() {
         exits 74 to_full $command
         matches "$OUTPUT" "write to standard output" "$command"
     done
-    # It was drained all the same, and drains outlive everything.
+    # rs1 was drained all the same, and drains outlive the director.
     exits 0 ipvsd undrain "$RS1"
 }
 

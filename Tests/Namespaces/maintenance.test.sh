@@ -1,5 +1,5 @@
 #!/bin/bash
-# Real servers drained by hand: nothing breaks, new connections go elsewhere, and the daemon does not forget it.
+# Real servers drained by hand: nothing breaks, new connections go elsewhere, and the daemon does not forget the drain.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -12,7 +12,7 @@ drained() { [[ $(server_status "$1" drained) != null ]]; }
 
 left() { echo $(($(server_status "$1" active) + $(server_status "$1" inactive))); }
 
-# overrides   the file of this instance's drains
+# overrides   prints the path of the file of this instance's drains
 overrides() { echo "$(run_directory)/overrides.json"; }
 
 # downloads_on COUNT HOST   whether the host has at least that many downloads
@@ -27,7 +27,7 @@ test_a_drain_breaks_nothing_and_ends_when_the_last_connection_does() {
     LAB_VIA=nsenter spawn director "$LAB_DIR/drain" "$IPVSD" drain "$RS2" --wait
     drain=$SPAWNED
     wait_until 5 "rs2 to be drained" drained "$RS2"
-    # The load takes turns, too.
+    # The load takes turns as well, so only the names of the servers are compared.
     equal "$(fetch 30 | served | awk '{ print $1 }' | xargs)" "rs1 rs3" "who serves new requests"
     equal "$(server_status "$RS2" effectiveWeight)" 0 "rs2's weight"
     equal "$(server_status "$RS2" health)" up "rs2's health"
@@ -41,7 +41,7 @@ test_a_drain_breaks_nothing_and_ends_when_the_last_connection_does() {
     matches "$(<"$LAB_DIR/drain")" "$RS2 in $SERVICE/tcp: drained, [1-9][0-9]* active" "what drain says first"
     matches "$(tail -n 1 "$LAB_DIR/drain")" "$RS2: no connections are left" "what drain says last"
     equal "$(left "$RS2")" 0 "connections left"
-    # It went down in steps, and never up.
+    # The command printed what remained at least once before the end.
     sed -nE 's/.*: ([0-9]+) active and ([0-9]+) inactive.*/\1 \2/p' "$LAB_DIR/drain" >"$LAB_DIR/steps"
     between "$(wc -l <"$LAB_DIR/steps")" 1 100 "lines of what remains"
     exits 0 ipvsd undrain "$RS2"
@@ -56,7 +56,7 @@ test_a_time_out_leaves_the_connections_and_the_drain() {
     exits 4 ipvsd drain "$RS2" --timeout 1s
     matches "$OUTPUT" "2 active and 0 inactive connections are left after 1s; it stays drained" "drain"
     equal "$(fetch 10 | served)" "rs1 10" "who serves"
-    # Again: nothing changes, and it says since when.
+    # A second drain changes nothing, and says since when the server is drained.
     exits 0 ipvsd drain "$RS2"
     matches "$OUTPUT" "$RS2 in $SERVICE/tcp: drained since 20.*, 2 active" "a second drain"
     exits 0 ipvsd drain "$RS2" --json
@@ -65,7 +65,7 @@ test_a_time_out_leaves_the_connections_and_the_drain() {
     exits 0 ipvsd undrain "$RS2"
     exits 0 ipvsd undrain "$RS2"
     matches "$OUTPUT" "not drained" "a second undrain"
-    # The request at the end of the time-out does not reverse an undrain.
+    # The request that `drain --timeout` makes at its end does not reverse an undrain.
     exits 0 in_ns director curl -s -w ' %{http_code}' --unix-socket "$(run_directory)/control.sock" http://ipvsd/drain \
         -d "{\"server\":\"$RS2\",\"moveDatagrams\":true,\"onlyIfDrained\":true}"
     matches "$OUTPUT" "$RS2 is no longer drained: .* 409$" "a drain of an undrained server"
@@ -86,7 +86,7 @@ test_a_quorum_is_not_broken_by_hand() {
     no_failures "after undrain" <<<"$(fetch 10)"
 }
 
-# The default is that of IPVS with expire_quiescent_template=0.
+# The default is like IPVS's with expire_quiescent_template=0.
 test_persistent_clients_keep_coming_to_a_drained_server() {
     local mine other
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2" --persistent 5m
@@ -100,7 +100,7 @@ test_persistent_clients_keep_coming_to_a_drained_server() {
     exits 0 ipvsd undrain "$mine"
 }
 
-# As with expire_quiescent_template=1, clients' connections go on, and their new ones go to another server.
+# As with expire_quiescent_template=1, clients' connections go on, and their new connections go to another server.
 test_persistent_clients_move_where_the_drain_says_so() {
     local client served mine=()
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2" --persistent 5m
@@ -118,7 +118,7 @@ test_persistent_clients_move_where_the_drain_says_so() {
     matches "$OUTPUT" "drained, [1-9][0-9]* active.*" "a second drain"
     matches "$OUTPUT" "persistent clients go elsewhere with their next connection" "what becomes of the clients"
     equal "$(fetch 3 --interface "${mine[0]}" | served)" "rs1 3" "requests of a client that moves"
-    # Another daemon goes on with it, and a drain that does not ask for it does not take it back.
+    # The next daemon also moves these clients. A drain without the option does not take the move back.
     director_kill
     equal "$(fetch 1 --interface "${mine[1]}" | served)" "rs1 1" "requests of a client without a daemon"
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2" --persistent 5m
@@ -131,7 +131,7 @@ test_persistent_clients_move_where_the_drain_says_so() {
     equal "$({ fetch 2 --interface 10.9.0.20; fetch 2 --interface 10.9.0.21; } | served | xargs)" "rs1 2 rs2 2" "new clients"
 }
 
-# A command that waits goes on waiting.
+# A command that waits goes on waiting through the restart.
 test_a_wait_lasts_through_a_restart_of_the_daemon() {
     local drain code=0
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2"
@@ -197,14 +197,14 @@ test_a_damaged_file_stops_nothing_and_is_kept() {
     rm "$file.damaged"
 }
 
-# who_is_drained   what the daemon says, what is written down, and whatever lies beside it
+# who_is_drained   prints the drains in status, the file of drains, and the names of the files beside it
 who_is_drained() {
     ipvsd status --json | jq -c '[.services[].servers[] | [.address, .drained, .effectiveWeight]]'
     cat "$(overrides)" 2>/dev/null || true
     ls -A "$(run_directory)"
 }
 
-# refused VERB REASON   for rs2, and nothing has changed
+# refused VERB REASON   expects VERB to be refused for rs2 with REASON, and to change nothing
 refused() {
     local before
     before=$(who_is_drained)
@@ -218,7 +218,7 @@ test_what_cannot_be_written_down_is_refused_as_a_whole() {
     directory=$(run_directory)
     mkdir -p "$directory"
     mount -t tmpfs -o size=256k tmpfs "$directory"
-    # However it ends, and the two that may be there by then.
+    # The trap removes both mounts that may be there, however the test ends.
     # shellcheck disable=SC2064 # as it is called now
     trap "while umount -l '$directory' 2>/dev/null; do :; done" EXIT
     director_start "${FLAGS[@]}" --backends "$RS1,$RS2"
@@ -241,10 +241,10 @@ test_what_cannot_be_written_down_is_refused_as_a_whole() {
     director_stop
 }
 
-# freeze_services   has the kernel refuse what is written to the table of services from now on, until it is made anew
+# freeze_services   has the kernel refuse writes to the table of services, until the table is made anew
 freeze_services() { bpftool map freeze pinned "$(pin_directory)/services"; }
 
-# The packet program's rows are written before the kernel refuses: they have to be taken back.
+# The packet program's rows are written before the kernel refuses, so they have to be taken back.
 test_what_the_data_plane_refuses_changes_nothing() {
     local before
     director_start --vip "$VIP:80,$VIP:8080" --scheduler rr --backends "$RS1,$RS2"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# A start over a data plane of layout 3, which forwards meanwhile. No flow is lost, reset or moved, also where the start
-# is killed.
+# A start over a data plane of layout 3, which forwards meanwhile. No flow is lost, reset or moved, even if the start is
+# killed.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
-# The program that turns a data plane of today's layout into one of layout 3.
+# The program that turns a data plane of the present layout into a data plane of layout 3.
 WRITER=$(dirname "$IPVSD")/layout-3-writer
-# The number of packets of the streams. Other packets come besides.
+# STREAMS streams send PACKETS packets in all. Other packets come besides.
 STREAMS=2 PACKETS=${MIGRATION_PACKETS:-1000000}
 
 scenario_up() {
@@ -19,7 +19,7 @@ scenario_up() {
         spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/migration.py" serve $host 5353 5354
         disown
     done
-    # The second of these has listeners of the first one's VIP and protocols.
+    # The second service has listeners of the first one's VIP and protocols.
     cat >"$LAB_DIR/ipvsd.yaml" <<CONF
 defaults: {scheduler: rr, check: none, servers: [$RS1, $RS2, $RS3]}
 services:
@@ -32,7 +32,7 @@ traffic() { LAB_VIA=nsenter spawn client "$LAB_DIR/$1" "$PYTHON" "$TESTS/migrati
 
 layout() { "$PYTHON" "$TESTS/migration.py" version "$(pin_directory)/settings" "$@"; }
 
-# A data plane of layout 3, without a daemon, that forwards.
+# Makes a data plane of layout 3 that forwards without a daemon.
 layout_3() {
     director_start --config "$LAB_DIR/ipvsd.yaml"
     director_kill
@@ -40,7 +40,8 @@ layout_3() {
     equal "$(layout)" 3 "the layout"
 }
 
-# traffic_start PACKETS RATE   numbered datagrams in all, and new flows of each protocol a second; three downloads
+# traffic_start PACKETS RATE   starts streams of PACKETS numbered datagrams in all, RATE new flows of each protocol a
+# second, and three downloads
 traffic_start() {
     local number
     DROPPED=$(dropped)
@@ -52,7 +53,7 @@ traffic_start() {
     for number in 1 2 3; do download_start "long$number" --limit-rate 2M; done
 }
 
-# traffic_end SECONDS   the streams are through with what they are to send, and all is whole
+# traffic_end SECONDS   waits for the streams to send all of their datagrams, and expects that nothing was lost
 traffic_end() {
     local number file lost dropped
     for ((number = 1; number <= STREAMS; number++)); do
@@ -65,14 +66,14 @@ traffic_end() {
     done
     lost=$(awk '{ sum += $2 } END { print sum + 0 }' "$LAB_DIR"/stream? "$LAB_DIR/flows")
     dropped=$(($(dropped) - DROPPED))
-    # A queue of the lab's own that ran over on a busy machine is not the director's.
+    # A queue of the lab that ran over on a busy machine is not the director's fault.
     ((lost <= dropped)) || fail "$lost datagrams are lost, of which the queues of the lab dropped $dropped"
     for number in 1 2 3; do download_correct "long$number"; done
 }
 
 ended_with_a_number() { tail -n 1 "$1" | grep -qE '^[0-9]+( [0-9]+)?$|^failed'; }
 
-# Packets that the lab's interfaces had no room for.
+# Prints the number of packets for which the lab's interfaces had no room.
 dropped() {
     local host
     for host in switch client director rs1 rs2 rs3; do ip -n "$(ns "$host")" -s -j link show; done |
@@ -84,7 +85,8 @@ through() { [ -e "$LAB_DIR/end.$((5352 + $1))" ] || [ -s "$LAB_DIR/stream$1" ]; 
 # in_use LEAST   whether the table has at least that many flows, with or without a daemon
 in_use() { (($(ipvsd connections --count) >= $1)); }
 
-# Connections as status counts them, against those of the table. Between one question and the next one may begin or end.
+# Expects status and the flow table to agree on the number of active connections. Between the two questions a connection
+# may begin or end.
 counted() { wait_until 10 "status to count the active connections of the table" is_counted; }
 
 is_counted() {
@@ -102,7 +104,7 @@ whole() {
     [[ -z $left ]] || fail "left in the pins: $left"
 }
 
-# The pins that exist only during a migration.
+# Prints the pins that exist only during a migration.
 waiting_pins() { find "$(pin_directory)" -name '*-4' ! -name 'link-*'; }
 
 test_a_million_packets_pass_while_a_start_migrates_layout_3() {
@@ -132,7 +134,7 @@ test_kills_at_any_moment_of_a_migration() {
             director_spawn director --config "$LAB_DIR/ipvsd.yaml"
             DIRECTOR_PID=$SPAWNED
             seen "$pin"
-            # The moment of the kill, not a wait: up to 0.09 s after the pin.
+            # The sleep sets the moment of the kill, and is no wait: up to 0.09 s after the pin.
             sleep "0.0$((RANDOM % 10))"
             director_kill
             [[ -z $(waiting_pins) ]] || ((met += 1))
@@ -148,7 +150,7 @@ test_kills_at_any_moment_of_a_migration() {
     ((met > 0)) || fail "no kill met a migration that had begun"
 }
 
-# seen FILE   waits for it as a start makes it, or for as long as a start may take to come so far
+# seen FILE   waits until the start has made FILE, the start has ended, or as long as a start may take to come so far
 seen() {
     local limit=$(($(now_ms) + 1500 * LAB_SLOW))
     until [ -e "$1" ] || ended "$DIRECTOR_PID" || (($(now_ms) >= limit)); do :; done

@@ -6,7 +6,7 @@ LAB_VIA=nsenter
 
 scenario_up() { lab_up; }
 
-# rename HOST FROM TO   Older kernels rename an interface only while it is down, and its routes go with that.
+# rename HOST FROM TO   renames an interface. Older kernels do so only while it is down, which removes its routes.
 rename() {
     local host
     host=$(ns "$1")
@@ -64,7 +64,7 @@ test_an_interface_is_found_by_its_altname() {
     director_stop
 }
 
-# The file names the interface as it is called now; the director has had it under another name.
+# The file names the interface by its present name, and the director knows it by its former name.
 test_a_reload_takes_the_new_name() {
     local file=$LAB_DIR/named.yaml
     printf 'interfaces: eth0\nservices:\n- {listeners: %s, servers: %s, check: none}\n' "$VIP" "$RS1" >"$file"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Next hops that are, or become, something else than a neighbour on the first interface; two directors.
+# Next hops that are not, or do not stay, neighbours on the first interface. Two directors on one machine.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -17,7 +17,8 @@ all_serve() { # "rs1 N rs2 N"
     [[ $(fetch 20 | served | xargs) == "$1" ]]
 }
 
-# While the network changes some requests may wait; from some moment on all go as they should.
+# wait_served SECONDS SHARES WHAT   waits until 20 requests have these shares. While the network changes, requests may
+# wait.
 wait_served() { wait_until "$1" "'$2' out of 20 requests ($3)" all_serve "$2"; }
 
 test_a_real_server_behind_a_router() {
@@ -142,7 +143,7 @@ test_two_directors_stopped_in_either_order_leave_nothing() {
     done
 }
 
-# Another director of this machine would have files in them.
+# Expects the shared directories to be gone. They may stay if another director of this machine has files in them.
 nothing_shared_left() {
     local directory
     for directory in /sys/fs/bpf/ipvsd /run/ipvsd; do
@@ -150,7 +151,7 @@ nothing_shared_left() {
     done
 }
 
-# As when a driver is loaded anew, or a virtual machine's NIC is unplugged and plugged in.
+# This happens when a driver is loaded anew, or a virtual machine's NIC is unplugged and plugged in.
 test_the_directors_interface_deleted_and_made_anew() {
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     wait_served 3 "rs1 10 rs2 10" "before"
@@ -178,7 +179,7 @@ d() { ip -n "$(ns director)" "$@"; }
 test_a_gateway_with_an_IPv6_address() {
     ipv6_link director fe80::2
     ipv6_link router fe80::fe
-    # Routers announce another MAC address in this way.
+    # With this sysctl, the router announces another MAC address of its own, as routers do.
     set_sysctl router net.ipv6.conf.eth0.ndisc_notify=1
     d route replace 10.0.1.0/24 via inet6 fe80::fe dev eth0
     director_start --vip "$VIP" --backends "$RS1,$RS4" --scheduler rr
@@ -213,7 +214,8 @@ ipv6_link() { # HOST ADDRESS
     ip -n "$(ns "$1")" addr add "$2/64" dev eth0 nodad
 }
 
-# The journal that has to name a new next hop cannot be written. The first in order fails; the others are followed.
+# The journal that has to name a new next hop cannot be written. Only the route that needs this fails, and the others
+# are followed.
 test_a_route_that_cannot_be_followed_keeps_no_other() {
     director_start --vip "$VIP" --backends "$RS1,$RS2" --scheduler rr
     wait_served 3 "rs1 10 rs2 10" "before"
@@ -228,7 +230,7 @@ test_a_route_that_cannot_be_followed_keeps_no_other() {
     old=$(ip -n "$(ns rs2)" -j link show eth0 | jq -r '.[0].address')
     ip -n "$(ns rs2)" link set eth0 address 02:00:00:00:12:34
     wait_until 20 "rs2's new MAC address to be learnt" followed rs2
-    # The journal's file, then the one that is to take its place.
+    # The error names the journal's file, and later perhaps the file that is to take its place.
     between "$(grep -c "follow the route to $RS1" "$LAB_DIR/director.log")" 1 2 "lines about the error"
     umount "$directory"
     wait_until 5 "the end of the error" grep -q "follow the route to $RS1: no error any more" "$LAB_DIR/director.log"
@@ -237,12 +239,12 @@ test_a_route_that_cannot_be_followed_keeps_no_other() {
     wait_served 20 "rs1 10 rs2 10" "after"
 }
 
-# followed HOST   whether a request that is scheduled to it is answered by it
+# followed HOST   whether HOST answers the request that is scheduled to it
 followed() { fetch 4 | grep -q "$1\$"; }
 
 # --- several default routes ---------------------------------------------------------------------------------
 
-# The VIP is in nobody's subnet. Clients' packets come in by any of the next hops.
+# The VIP is in no interface's subnet. Clients' packets come in by any of the next hops.
 test_a_default_route_of_several_next_hops() {
     local far_vip=192.0.2.100 how
     in_ns rs1 "$IPVSD" realserver-setup --vip "$VIP" --vip "$far_vip" >/dev/null 2>&1
@@ -260,7 +262,7 @@ YAML
         director_start --config "$LAB_DIR/far.yaml"
         equal "$(ipvsd status --json | jq -r '.xdp.interfaces | sort | join(" ")')" "eth0 eth1" "interfaces, $how"
         equal "$(VIP=$far_vip fetch 10 | served)" "rs1 10" "who served, $how"
-        # One of them is withdrawn.
+        # One of the next hops is withdrawn.
         d route replace default via 10.0.0.1
         exits 0 ipvsd reload
         director_stop

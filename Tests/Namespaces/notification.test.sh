@@ -6,14 +6,14 @@ LAB_VIA=nsenter
 
 SERVICE=$VIP:80
 
-# script NAME <<BODY   makes a notification script; its directory is $DIR
+# script NAME <<BODY   makes a notification script, in which $DIR is the lab's directory
 script() {
     { printf '#!/bin/bash\nDIR=%q\n' "$LAB_DIR"; cat; } >"$LAB_DIR/$1.part"
     chmod 755 "$LAB_DIR/$1.part"
     mv "$LAB_DIR/$1.part" "$LAB_DIR/$1"
 }
 
-# A script that writes a line for every event.
+# Makes a script that writes a line for every event.
 teller() {
     rm -f "$LAB_DIR/told"
     script tell <<'SCRIPT'
@@ -69,11 +69,11 @@ test_unproven_real_servers_are_not_told_to_be_up_at_the_start() {
     start --vip "$udp" --notify "$LAB_DIR/tell" --notify-at-start
     wait_until 8 "the script to be told of the service" told "^service-up $SERVICE/tcp - 2/2 2/1\$"
     wait_until 8 "the script to be told of the other" told "^service-down $udp - 0/2 0/1\$"
-    # Events of one service keep their order, so that all of the start come before this one.
+    # Events of one service keep their order, so all events of the start come before this one.
     exits 0 ipvsd drain "$RS1" --service "$udp"
     wait_until 5 "the script's event of a drain" told "^server-drained $udp $RS1 "
     equal "$(grep -cE "^(server|service)-up $udp" "$LAB_DIR/told" || true)" 0 "events of unproven servers that are up"
-    # They serve, and the last one is not to be drained by mistake.
+    # Both real servers serve, and the last one is not to be drained by mistake.
     exits 5 ipvsd drain "$RS2" --service "$udp"
     matches "$OUTPUT" "$udp has no quorum: .* weight of 0, and 1 is needed .*--force" "the refusal"
     exits 0 ipvsd undrain "$RS1" --service "$udp"
@@ -184,7 +184,7 @@ test_a_reader_that_has_stopped_reading_keeps_nothing_from_ending() {
     wait "$DIRECTOR_PID" || fail "the director's exit code: $?"
     DIRECTOR_PID=
     matches "$(director_log)" "removed everything" "the director's last word"
-    # It had been there until then.
+    # The reader was there until the end of the daemon.
     not ended "$reader" || fail "the reader ended: $(<"$LAB_DIR/stuck")"
     kill "$reader"
 }
@@ -239,7 +239,7 @@ test_metrics_say_what_status_says_and_others_can_read_them() {
     between "$(metric "ipvsd_check_duration_seconds_count{service=\"$SERVICE\/tcp\",check=\"tcp:80\"}")" \
         $((before + 1)) 2000 "checks counted later"
     server_start rs2
-    # Over TCP there is the same, and nothing else.
+    # The same metrics are there over TCP, and nothing else is.
     wait_until 5 "metrics over TCP" over_tcp metrics
     equal "$(in_ns client curl -s -o /dev/null -w '%{http_code} %{content_type}' http://10.0.0.2:9104/metrics)" \
         "200 text/plain; version=0.0.4; charset=utf-8" "the answer"

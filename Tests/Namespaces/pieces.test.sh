@@ -6,7 +6,7 @@ source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
 BACKENDS=$RS1,$RS2,$RS3
-# Two failures in a row come before the director looks after its pieces the next time.
+# The interval is so short that two checks in a row fail before the director looks after its pieces again.
 FAST=(--check-interval 0.4s --check-timeout 0.4s)
 
 d() { ip -n "$(ns director)" "$@"; }
@@ -24,11 +24,12 @@ whole() { has_vip && has_device; }
 
 restored() { ipvsd events --json | jq -r 'select(.event == "restored").reason'; }
 
-# The number of successful checks of the port that the director has learnt from the load.
+# Prints the number of successful checks of the port that the director has learnt from the load.
 passed_checks() { ipvsd metrics | awk '/^ipvsd_checks_total.*check="tcp:80".*result="success"/ { print $NF }'; }
 more_passed_than() { (($(passed_checks) > $1)); }
 
-# puts_back PIECE TAKE...   TAKE takes the piece away under load. The director puts it back, and logs that.
+# puts_back PIECE TAKE...   takes the piece away by TAKE under load. Expects the director to put it back, and to log
+# that.
 puts_back() {
     local piece=$1 passed
     shift
@@ -72,7 +73,7 @@ test_the_vip_is_put_back() {
         take_vip
         wait_until 3 "the VIP to be back, the $round. time" has_vip
     done
-    # The VIP as a daemon leaves it that was killed while it changed the scope.
+    # A daemon that is killed while it changes the VIP's scope leaves the VIP on ipvsd1.
     d addr add "$VIP/32" dev ipvsd1 scope host
     take_vip
     wait_until 3 "the VIP to be back, which ipvsd1 had" has_vip
@@ -142,7 +143,7 @@ test_sysctls_of_ipvsd0_are_put_back() {
     begin
     puts_back "sysctl net.ipv4.conf.ipvsd0.rp_filter" set_sysctl director net.ipv4.conf.ipvsd0.rp_filter=1
     puts_back "sysctl net.ipv4.conf.ipvsd0.accept_local" set_sysctl director net.ipv4.conf.ipvsd0.accept_local=0
-    # ip_forward sets every interface's.
+    # ip_forward sets `forwarding` of every interface.
     puts_back "sysctl net.ipv4.conf.ipvsd0.forwarding" toggle_forwarding
     fragments
     finish
@@ -153,7 +154,7 @@ toggle_forwarding() {
     set_sysctl director net.ipv4.ip_forward=0
 }
 
-# Packets without DF that are too big for the tunnel are fragmented on the way.
+# Expects fragments of packets without DF that are too big for the tunnel.
 fragments() {
     local before
     before=$(fragments_made)
@@ -171,7 +172,7 @@ fragments_made() {
         /^Ip: [0-9]/ { print $at }'
 }
 
-# All checks fail then, and the real servers keep their health.
+# Without the check path all checks fail, and the real servers keep their health.
 test_somebody_who_keeps_taking_the_check_path_away() {
     begin
     # A hundred removals, spread over 5 s, so that several repairs fall between them.
@@ -193,11 +194,11 @@ stranger_takes_name() {
     d -batch - <<<$'link del ipvsd0\nlink add ipvsd0 type veth peer name stranger' && d link show dev stranger
 }
 
-# A device that cannot be put back: no check is made, and no server goes down.
+# The device cannot be put back. So no check is made, and no server goes down.
 test_a_strangers_ipvsd0_is_no_real_servers_fault() {
     begin
     local seen
-    # The director may be quicker with a new ipvsd0.
+    # The director may be the first to make a new ipvsd0.
     wait_until 5 "a stranger's ipvsd0" stranger_takes_name
     wait_until 5 "the failure to be told" grep -q "restore device ipvsd0.*find ipvsd0 and its peer ipvsd1" "$LAB_DIR/director.log"
     seen=$(load | wc -l)
@@ -229,7 +230,7 @@ test_an_address_of_somebody_elses_is_left_to_them() {
     director_stop
 }
 
-# A VIP from before the start is not put back either, as keepalived adds and removes its own.
+# A VIP from before the start is not put back, as its owner, such as keepalived, adds and removes it.
 test_a_vip_that_the_director_found_is_left_to_them() {
     d addr add "$VIP/32" dev eth0
     begin

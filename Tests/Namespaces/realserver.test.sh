@@ -73,7 +73,7 @@ test_one_of_several_vips_is_undone() {
     exits 0 setup --vip 10.0.0.101,10.0.0.102
     both=$(machine_state rs1)
     matches "$both" "elements = \{ $VIP, 10.0.0.101," "the rules"
-    # None of these is set up: nothing changes.
+    # This VIP is not set up, so nothing changes.
     exits 0 setup --undo --vip 10.0.0.103
     matches "$OUTPUT" "nothing to put back" "undo"
     same_state "$both" "$(machine_state rs1)"
@@ -88,7 +88,7 @@ test_one_of_several_vips_is_undone() {
     no_failures "by the VIP that stayed" <<<"$(fetch 10)"
     director_stop
     exits 64 setup --undo --vip nonsense
-    # The last one leaves nothing.
+    # The undo of the last VIP leaves nothing.
     exits 0 setup --undo --vip "$VIP"
     same_state "$before" "$(machine_state rs1)"
     exits 0 setup --undo --vip "$VIP"
@@ -106,13 +106,13 @@ test_an_address_of_another_device_is_refused() {
     exits 71 setup --vip "$VIP"
     matches "$OUTPUT" "'ip addr del $VIP/32 dev eth0' first" "the message"
     ip -n "$r" addr del "$VIP/32" dev eth0
-    # lo is no LAN.
+    # A VIP on lo is accepted, as lo is not a LAN.
     ip -n "$r" addr add "$VIP/32" dev lo
     exits 0 setup --vip "$VIP"
     exits 0 setup --undo
     ip -n "$r" addr del "$VIP/32" dev lo
     same_state "$before" "$(machine_state rs1)"
-    # Nor does the doctor have it removed.
+    # The doctor does not advise to remove the host's own address, either.
     LAB_VIA=nsenter exits 1 in_ns rs1 timeout 20 "$IPVSD" realserver-setup --check --vip "$RS1"
     matches "$OUTPUT" "this host's own address" "doctor"
     if grep -q "addr del" <<<"$OUTPUT"; then fail "doctor would remove the host's own address"; fi
@@ -164,7 +164,7 @@ syn_ack_of() {
 
 r() { ip -n "$(ns rs1)" "$@"; }
 
-# Rules and routes of the operator's for answers from the VIP, before the table main.
+# The operator has rules and routes for answers from the VIP, which come before the table main.
 test_the_operators_own_routing_of_answers_stays() {
     local before
     r rule add from "$VIP" lookup 100
@@ -191,7 +191,7 @@ test_rules_that_somebody_flushes_are_named_and_restored() {
     exits 0 setup --undo
 }
 
-# rs2 plays the container: its own SYN-ACK, with its own address, leaves rs1 with the VIP.
+# rs2 plays the container. Its own SYN-ACK, with its own address, leaves rs1 with the VIP.
 test_published_ports_tell_the_lowered_mss() {
     exits 0 setup --vip "$VIP"
     set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=1 net.ipv4.conf.eth0.forwarding=1
@@ -208,7 +208,7 @@ RULES
     exits 0 setup --undo
 }
 
-# setup_without_nft ARGUMENT...   as on a host where nftables cannot be had
+# setup_without_nft ARGUMENT...   runs the set-up as on a host without nftables
 setup_without_nft() {
     # shellcheck disable=SC2016 # The inner shell expands it.
     LAB_VIA=nsenter in_ns rs1 timeout $((20 * LAB_SLOW)) unshare -m bash -c '
@@ -235,7 +235,7 @@ test_a_program_lowers_the_mss_where_nftables_cannot() {
     director_stop
     exits 0 setup_without_nft --undo --vip 10.0.0.101
     equal "$(in_ns rs1 tc filter show dev eth0 egress | grep -c lower_mss)" 1 "programs that are left"
-    # Nftables is there after all.
+    # Once nftables is there, its rules replace the programs.
     exits 0 setup --vip "$VIP"
     equal "$(in_ns rs1 tc filter show dev eth0 egress)" "" "programs beside nftables"
     exits 0 setup --undo

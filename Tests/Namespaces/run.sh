@@ -1,13 +1,13 @@
 #!/bin/bash
 # Runs the scenarios: Tests/Namespaces/run.sh [NAME...], e.g. `run.sh failover`; ONLY=REGEX picks tests by name.
-# Root; the program is $IPVSD. The last line is "N passed, N failed"; `todo` lines are known faults and count as neither.
+# Needs root. The program is $IPVSD. The last line is "N passed, N failed"; `todo` lines are known faults, not counted.
 #
 #   SCENARIOS   the directory of the scenarios   (this one; Tests/Attacks holds the attacks)
 #   JOBS        scenario files run side by side  (1; each has a lab of its own)
 set -euo pipefail
 cd "${SCENARIOS:-$(dirname "$0")}"
 JOBS=${JOBS:-1}
-# These measure times, or look at directories that all directors of the machine share.
+# These scenarios measure times, or look at directories that all directors of the machine share.
 ALONE=(failover network)
 export LAB_BIG=${LAB_BIG:-$(mktemp -u "${TMPDIR:-/tmp}/ipvsd-big.XXXXXX")}
 work=$(mktemp -d)
@@ -21,7 +21,7 @@ stop() {
     wait
 }
 
-# One that ends without a word must not count as a success.
+# A scenario that fails without a word must not count as a success.
 must_have_spoken() { grep -q '^not ok' "$work/$1.output" || echo "not ok - $1 (it ended early)" | tee -a "$work/$1.output"; }
 
 run() {
@@ -29,13 +29,14 @@ run() {
     bash "$1.test.sh" 2>&1 | tee "$work/$1.output" || must_have_spoken "$1"
 }
 
-# run_beside SCENARIO   in the background, as soon as there is room for one more job; its output is shown at its end
+# run_beside SCENARIO   runs it in the background, as soon as there is room for one more job. Its output is shown at its
+# end.
 run_beside() {
     while (($(jobs -rp | wc -l) >= JOBS)); do wait -n || true; done
     (
         bash "$1.test.sh" >"$work/$1.output" 2>&1 &
         scenario=$!
-        # The scenario removes its lab.
+        # The scenario then removes its lab.
         trap 'kill "$scenario"; wait "$scenario"; exit 143' TERM
         wait "$scenario" || must_have_spoken "$1" >/dev/null
         flock 9

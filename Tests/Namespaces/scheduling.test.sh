@@ -13,7 +13,7 @@ scenario_up() {
     for host in rs1 rs2 rs3; do spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353; disown; done
 }
 
-# requests COUNT "rs1 N rs2 N ..."
+# requests COUNT "rs1 N rs2 N ..."   expects COUNT requests to have these shares
 requests() {
     local lines
     lines=$(fetch "$1")
@@ -81,7 +81,7 @@ test_mh_spreads_client_addresses() {
     local answers server again
     answers=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 300 10.9.2.1)
     equal "$(grep -c failed <<<"$answers" || true)" 0 "datagrams without an answer"
-    # 100 each is the expectation; 3.5 standard deviations of a fair draw are 29.
+    # Each server is expected to have 100 clients. 3.5 standard deviations of a fair draw are 29.
     for server in rs1 rs2 rs3; do between "$(grep -cx "$server" <<<"$answers")" 71 129 "$server of 300 clients"; done
     again=$(in_ns client "$PYTHON" "$TESTS/udp.py" ask "$VIP" 5353 300 10.9.2.1)
     equal "$(paste -d= <(echo "$answers") <(echo "$again") | awk -F= '$1 != $2' | wc -l)" 0 "clients whose server changed"
@@ -102,7 +102,7 @@ test_mh_moves_only_the_lost_servers_clients() {
 test_lblc_gives_the_vip_one_server_while_it_can_bear_it() {
     director_start --vip "$VIP" --backends "$BACKENDS" --scheduler lblc
     requests 30 "rs1 30"
-    # The third finds rs1 with two active connections, more than its weight, and the others idle.
+    # The third connection finds rs1 with two active connections, more than its weight, and the others idle.
     hold 1 4
     equal "$(held | xargs)" "rs1 2 rs2 2" "four connections held"
 }
@@ -146,7 +146,7 @@ test_the_maglev_table_has_the_size_that_was_asked_for() {
 
 test_a_connection_stays_on_its_server_while_others_go_round() {
     director_start --vip "$VIP" --backends "$BACKENDS" --scheduler rr
-    # One connection, 40 requests over two seconds, and other clients' requests between them.
+    # One connection has 40 requests in two seconds. Other clients' requests come between them.
     LAB_VIA=nsenter spawn client "$LAB_DIR/keep" curl -s -o /dev/null --max-time $((20 * LAB_SLOW)) --rate 20/s \
         -w '%{num_connects} %{http_code} %header{x-server}\n' "http://$VIP/?[1-40]"
     local keep=$SPAWNED others
@@ -176,7 +176,7 @@ test_weight_zero_gets_no_new_flow_and_keeps_the_old() {
     download_correct two
 }
 
-# servers_of ADDRESS   that a client's 12 requests meet
+# servers_of ADDRESS   prints the real servers that 12 requests of the client meet
 servers_of() {
     local lines
     lines=$(fetch 12 --interface "$1")
@@ -235,12 +235,13 @@ test_timeouts_are_as_asked() {
     wait_until 12 "the flow to expire" no_connections
 }
 
-# datagrams COUNT   of one flow, whenever they are sent; who answers them
+# datagrams COUNT   sends datagrams that are always of the same flow, and prints who answers them
 datagrams() { in_ns client "$PYTHON" "$TESTS/udp.py" repeat "$VIP" 5353 "$1" 40000 | uniq -c | awk '{ print $2, $1 }' | xargs; }
 
 address_of() { local name=${1^^}; echo "${!name}"; }
 
-# log_service [WITHOUT [WAY [TIMEOUT]]]   writes a configuration without that real server; what becomes of its datagrams
+# log_service [WITHOUT [WAY [TIMEOUT]]]   writes a configuration without the real server WITHOUT. WAY is
+# on-server-removal, and TIMEOUT is the time-out of UDP.
 log_service() {
     local host servers=()
     for host in rs1 rs2 rs3; do [[ $host == "${1:-}" ]] || servers+=("$(address_of "$host")"); done
@@ -251,7 +252,7 @@ services: [{listeners: "$VIP:5353/udp", scheduler: rr, servers: [$(IFS=,; echo "
 END
 }
 
-# A sender that never pauses for as long as the time-out, as those of logs.
+# The sender never pauses for as long as the time-out, like a sender of logs.
 test_datagrams_leave_a_removed_server() {
     local mine
     log_service
@@ -290,7 +291,7 @@ test_datagrams_leave_a_drained_server_when_the_wait_has_ended() {
     matches "$(datagrams 3)" '^rs[123] 3$' "who answers when the wait has ended"
     [[ $(datagrams 3) != "$mine" ]] || fail "$mine, although the wait has ended"
     matches "$(director_log)" "datagram flows of real server $address of $VIP:5353/udp move" "the log"
-    # A daemon that is started later goes on with it.
+    # A daemon that is started later also moves the flows.
     equal "$(jq -c '[.drains[].movesDatagrams]' "$(run_directory)/overrides.json")" "[true]" "what is written down"
     exits 0 ipvsd undrain "$address"
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # doctor and realserver-setup on hosts that others use as well: ports that a container engine publishes, addresses and
-# routes of tunl0 that are not ours, an interface that was left out.
+# routes of others on tunl0, an interface that was left out.
 # shellcheck source=harness.sh
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
@@ -18,7 +18,8 @@ check() { setup --vip "$VIP" --check --director 10.0.0.2 "$@"; }
 
 published() { in_ns client curl -sf --max-time $((2 * LAB_SLOW)) "http://$VIP:8080/" >/dev/null; }
 
-# As a container engine does, without a proxy of its own: to rs2, which plays the container.
+# The ports are published as by a container engine without a proxy of its own. They lead to rs2, which plays the
+# container.
 test_published_ports_are_served_and_stay_so() {
     local before
     exits 0 setup --vip "$VIP"
@@ -46,7 +47,7 @@ RULES
     exits 0 setup --undo
 }
 
-# As Calico does: an address of the node's own, and other nodes' networks behind tunl0.
+# Uses tunl0 as Calico does, with an address of the node's own, and other nodes' networks behind tunl0.
 tunnel_of_others() {
     r addr add 10.42.0.1/32 dev tunl0
     r route add 10.42.1.0/26 dev tunl0 proto bird

@@ -17,7 +17,7 @@ proven() {
     for server; do wait_until 10 "$server to be proven" healthy "$server"; done
 }
 
-# service SCHEDULER SLOW_START   rs1 and rs2, checked often
+# service SCHEDULER SLOW_START   starts a director with rs1 and rs2, which are checked often
 service() {
     config <<FILE
 defaults: {interval: 0.2s, timeout: 0.2s}
@@ -28,7 +28,7 @@ FILE
     proven "$RS1" "$RS2"
 }
 
-# rs2 falls, and comes back.
+# bring_rs2_back [COMMAND]   takes rs2 down, runs COMMAND, and brings rs2 back
 bring_rs2_back() {
     server_kill rs2
     wait_until 6 "rs2 to be taken out" unhealthy "$RS2"
@@ -37,14 +37,14 @@ bring_rs2_back() {
     wait_until 10 "rs2 to be back" healthy "$RS2"
 }
 
-# tenths LEAST   of rs2's weight, 1, are in effect
+# tenths LEAST   whether at least LEAST tenths of rs2's weight, which is 1, are in effect
 tenths() { (($(server_status "$RS2" 'effectiveWeight * 10 | round') >= $1)); }
 
 whole() { [[ $(server_status "$RS2" effectiveWeight) == 1 && $(server_status "$RS2" wholeShareAt) == null ]]; }
 
 of_rs2() { served | awk '$1 == "rs2" { n = $2 } END { print n + 0 }'; }
 
-# share_grows LEAST MOST   what rs2 has of 44 requests: LEAST to 15 at first, then more and up to MOST
+# share_grows LEAST MOST   expects rs2 to have LEAST to 15 of 44 requests at first, and later more, up to MOST
 share_grows() {
     local first middle
     matches "$(server_status "$RS2" wholeShareAt)" "^20..-" "when rs2 has its whole share"
@@ -67,7 +67,7 @@ test_slow_start_with_mh_leaves_connections_alone() {
     download_correct "$LONG"
 }
 
-# Ports decide which server a download has.
+# A client's port decides which server its download has.
 download_from_rs1() {
     local i
     for ((i = 0; i < 30; i++)); do
@@ -82,7 +82,7 @@ download_from_rs1() {
 test_slow_start_with_wlc() {
     service wlc 15s
     bring_rs2_back "hold 1 10"
-    # Without it rs2 would get all of them.
+    # Without slow start rs2 would get all of them.
     hold 11 14
     between "$(held | awk '$1 == "rs2" { n = $2 } END { print n + 0 }')" 1 3 "connections that rs2 got at first"
     wait_until 20 "rs2's whole share" whole

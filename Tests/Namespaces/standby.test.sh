@@ -14,7 +14,7 @@ scenario_up() {
 
 d() { ip -n "$(ns director)" "$@"; }
 
-# The virtual router's MAC is on the director's macvlan; the switch has not learnt where, and floods.
+# The virtual router's MAC is on the director's macvlan. The switch has not learnt at which port, and floods.
 macvlan_up() {
     d link add link eth0 name vrrp.51 address "$VIRTUAL" type macvlan mode private
     d link set vrrp.51 up
@@ -32,7 +32,7 @@ served() { [[ $(ask) == 200 ]]; }
 received() { ipvsd status --json | jq '.received - .reasons["dropped-no-next-hop"]'; }
 dropped() { ipvsd status --json | jq '.reasons["dropped-no-next-hop"]'; }
 
-# A segment of a connection that only the other director knows.
+# Sends a segment of a connection that only the other director knows.
 stray_ack() { in_ns client "$PYTHON" -c '
 import socket, struct, sys
 source, vip = socket.inet_aton("10.0.0.1"), socket.inet_aton(sys.argv[1])
@@ -49,7 +49,7 @@ test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     director_start --vip "$VIP:80" --backends "$RS1,$RS2" --scheduler wlc --no-address
     macvlan_up
     before=$(received)
-    # Seen on the switch's port, as the director's own taps come behind the packet program.
+    # The segment is watched on the switch's port, as the director's own taps come behind the packet program.
     watch_packet switch director "ether dst $VIRTUAL and tcp port 45000"
     local arrived=$TCPDUMP
     watch_packet client eth0 "tcp src port 80 and tcp[tcpflags] & tcp-rst != 0"
@@ -59,7 +59,7 @@ test_a_macvlan_is_the_directors_only_while_it_has_a_VIP() {
     ! ended "$TCPDUMP" || fail "the standby director resets: $(cat "$LAB_DIR/tcpdump")"
     equal "$(received)" "$before" "packets that the standby director took"
     (($(dropped) > 0)) || fail "the packets that the standby director dropped are not counted"
-    # The director becomes the active one: what comes in the meantime is lost, not reset.
+    # The director becomes active. Packets that come in the meantime are lost, and not reset.
     d addr add "$VIP/32" dev vrrp.51
     stray_ack
     equal "$(in_ns client curl -s -o /dev/null --max-time 5 -w '%{http_code}' "http://$VIP/")" 200 "a request at once"
@@ -75,7 +75,7 @@ more_resets() {
     (($(ipvsd status --json | jq '.reasons["answered-no-connection"]') > 0))
 }
 
-# keepalived without use_vmac: the other director answers ARP by the MAC of its interface.
+# This is like keepalived without use_vmac: the other director answers ARP by the MAC of its interface.
 test_the_doctor_of_a_standby_director_and_of_its_real_servers() {
     director_start --vip "$VIP:80" --backends "$RS1,$RS2"
     wait_until 5 "rs1 to be healthy" healthy "$RS1"

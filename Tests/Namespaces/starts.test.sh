@@ -4,13 +4,13 @@
 source "$(dirname "$0")/harness.sh"
 LAB_VIA=nsenter
 
-# Without real servers: nothing is forwarded here.
+# The lab has no real servers, as nothing is forwarded here.
 scenario_up() { lab_up; }
 
 FLAGS=(--vip "$VIP" --backends "$RS1" --check none)
 
 # services FILE COUNT SERVERS [SERVER] [PORT]   writes a configuration of COUNT services with SERVERS real servers each.
-# SERVER and PORT number the first ones.
+# The numbers of real servers follow SERVER, and the ports follow PORT.
 services() {
     local service server number
     {
@@ -28,7 +28,7 @@ services() {
     mv "$1.new" "$1"
 }
 
-# Requests at full speed, each on a connection of its own. It prints their number now and then.
+# A program that makes requests at full speed, each on a connection of its own. It prints their number now and then.
 POLL='import socket, sys, time
 count = 0
 while True:
@@ -105,7 +105,7 @@ test_a_stop_that_leaves_something_names_it() {
     before=$(machine_state director)
     director_start "${FLAGS[@]}"
     pin=$(pin_directory)/tick
-    # The directory in its place is no pin, and is not removed like one.
+    # A directory in the pin's place is not a pin, and is not removed like one.
     rm "$pin"
     mkdir "$pin"
     exits 71 ipvsd stop
@@ -126,7 +126,7 @@ test_a_stop_without_room_in_run_removes_everything() {
     mount -t tmpfs -o size=128k run "$directory"
     # shellcheck disable=SC2064 # as it is now
     trap "{ umount -l '$directory'; rmdir '$directory'; } 2>/dev/null || true" EXIT
-    # Their removal takes more pages of the journal.
+    # The removal of many VIPs takes more pages of the journal.
     local many=()
     mapfile -t many < <(printf -- '--vip\n10.3.0.%d\n' {1..100})
     director_start "${FLAGS[@]}" "${many[@]}"
@@ -169,7 +169,7 @@ test_check_refuses_what_a_start_refuses() {
     director_stop
 }
 
-# Names of interfaces and values of files are others' to choose.
+# Other people choose the names of interfaces and the values in files.
 test_no_text_of_others_reaches_the_terminal_raw() {
     local name=$'e\e[31m0'
     ip -n "$(ns director)" link add "$name" type veth peer name quiet
@@ -191,10 +191,10 @@ test_no_text_of_others_reaches_the_terminal_raw() {
     plain "check"
 }
 
-# plain WHAT   OUTPUT has no control character but line ends
+# plain WHAT   expects OUTPUT to have no control characters besides line ends
 plain() { [[ $OUTPUT != *[$'\x01'-$'\x09'$'\x0b'-$'\x1f'$'\x7f']* ]] || fail "$1: a raw control character in ${OUTPUT@Q}"; }
 
-# records   the log, if each of its lines is a record in JSON
+# records   prints the log, and expects each of its lines to be a record in JSON
 records() {
     jq -es 'all(.[]; (.time | test("^[0-9-]+T[0-9:]+[.][0-9]{3}Z$")) and .level and .part and .message)' \
         <"$LAB_DIR/director.log" >/dev/null || fail "a line that is no record: $(director_log)"
@@ -256,7 +256,7 @@ test_a_refused_reload_uses_up_no_rows() {
     exits 0 ipvsd reload
     services "$file" 1 120 2000
     ipvsd reload >/dev/null 2>&1 || true
-    # For seven more there was room before.
+    # There was room for seven more real servers before the refused reload, and there still is.
     services "$file" 1 127 1000
     exits 0 ipvsd reload
     director_stop

@@ -11,7 +11,7 @@ scenario_up() {
     for host in rs1 rs2 rs3; do
         spawn $host "$LAB_DIR/$host.udp" "$PYTHON" "$TESTS/udp.py" serve $host 5353
         disown
-        # Bound to the VIP: its UDP answers would come from the server's own address otherwise.
+        # iperf3 is bound to the VIP, as its UDP answers would otherwise come from the server's own address.
         spawn $host "$LAB_DIR/$host.iperf" iperf3 -s -B $VIP
         disown
         wait_until 10 "iperf3 on $host" listening $host 5201
@@ -24,7 +24,7 @@ client() { LAB_VIA=nsenter in_ns client "$@"; }
 
 udp() { client "$PYTHON" "$TESTS/udp.py" "$@"; }
 
-# Each packet for the VIP is counted once: received = forwarded + reasons, once the counters rest.
+# Expects each packet for the VIP to be counted once: received = forwarded + reasons, once the counters rest.
 accounted() {
     local received ends
     SAMPLE=
@@ -99,7 +99,7 @@ test_upload_of_100_MB() {
     accounted
 }
 
-# upload NAME FILE SECONDS   by PUT, compared by checksum where it arrived
+# upload NAME FILE SECONDS   uploads the file by PUT, and compares its checksum on the real server
 upload() {
     local server expected
     expected=$(sha256sum <"$2")
@@ -130,7 +130,7 @@ test_upload_through_an_icmp_filter() {
     icmp_unfiltered
 }
 
-# The two halves of the case above, so that it is known to test something.
+# The two halves of the test above show that it tests something.
 test_without_the_mss_clamp_the_directors_icmp_saves_the_upload_and_nothing_else() {
     local host
     director_start --vip "$VIP" --backends "$BACKENDS"
