@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* The programs of `ipvsd capture`. The kernel runs them before and after the director's program during a capture
+/* The programs of `ipvsd capture`. During a capture, the kernel runs one before the director's program and one after it
  * (BPF_TRACE_FENTRY, BPF_TRACE_FEXIT). They see the received and the sent frame, the verdict, and the counters, which
- * name the packet's end. The director's program itself is unchanged. */
+ * tell the packet's end. The director's program itself is unchanged. */
 #include "ipvsd_capture.h"
 #include "map_types.h"
 #include "packet.h"
@@ -26,7 +26,7 @@ struct xdp_buff {
 
 const volatile struct ipvsd_capture_filter filter;
 
-/* The director's own maps: its settings, written by its daemon, and its counters, written by itself. Read here. */
+/* The director's own maps, which are only read here: the settings, which its daemon writes, and its counters. */
 MMAP_ARRAY(director_settings, struct ipvsd_settings);
 PERCPU_ARRAY(director_counters, struct ipvsd_counters, 1);
 
@@ -39,14 +39,15 @@ struct {
 /* Packets that found no room in the ring, by the ifindex of their ingress interface. Written and read here. */
 HASH(losses, __u32, __u64, 1024, 0);
 
-/* The bytes that a filter reads: two tags, IP with options, ICMP, and the quoted IP with options and ports. */
+/* The number of bytes that a filter reads: the Ethernet header with two tags, IP with options, ICMP, and the quoted IP
+ * header with options and ports. */
 #define HEAD                                                                                                           \
 	(sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag) + IP_MAX_LEN + sizeof(struct icmp_header) +       \
 	 IP_MAX_LEN + 2 * sizeof(__be16))
 
 /* The packet that the director handles on this CPU. */
 struct passage {
-	__u64 context; /* of the packet that the rest is about; another one may come in between in a test run */
+	__u64 context; /* the context of this packet; in a test run, another packet may come in between */
 	__u64 counted[IPVSD_COUNTERS];
 	__u8 head[256];
 	struct ipvsd_captured captured;
@@ -73,7 +74,7 @@ static __always_inline bool may_be_vip(__be32 address)
 	return settings && ipvsd_filter_has(settings->vip_filter, address);
 }
 
-/* Bytes of the head; 0 where the frame ends before. */
+/* The next functions return bytes of the head at an offset. They return 0 where the frame ends before. */
 static __always_inline __u32 head_u32(const struct passage *passage, __u32 at, __u32 size)
 {
 	return at + sizeof(__u32) <= size && at <= HEAD ? *(const __u32 *)&passage->head[at] : 0;
@@ -139,7 +140,8 @@ static __always_inline bool is_wanted(const struct flow *flow)
 	       (!filter.port || !flow->port || filter.port == flow->port);
 }
 
-/* An ICMP error matches by its sender, and by the flow that it quotes. */
+/* Whether the packet is an ICMP error that quotes a real server's packet of a wanted flow. is_wanted() compares the
+ * error's sender. */
 static __always_inline bool is_wanted_error(const struct passage *passage, __u32 ip, __u32 size)
 {
 	__u32 icmp = ip + header_length(passage, ip, size);
@@ -209,7 +211,8 @@ int BPF_PROG(capture_entry, struct xdp_buff *xdp)
 	return 0;
 }
 
-/* The code has no branches, as the verifier would follow both sides of each. */
+/* Returns bit n for each counter n that has increased since the packet came in. The code has no branches, as the
+ * verifier would follow both sides of each. */
 static __always_inline __u64 counted(const struct passage *passage, const struct ipvsd_counters *counters)
 {
 	__u64 bits = 0;

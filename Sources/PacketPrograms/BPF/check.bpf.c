@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* Health checks through the tunnel. A check's socket is bound to ipvsd0, and has its real server in its mark. A packet
- * that leaves ipvsd0 gets the outer header. The answer from the VIP is moved from its interface back into ipvsd0. Only
- * there, a packet from a local address is accepted. It goes on only if it is for a check's socket, as the rules of its
- * own interface have not seen it. */
+/* Health checks through the tunnel. A check's socket is bound to ipvsd0, and has its real server's id in its mark. A
+ * packet that leaves by ipvsd0 gets the outer header. The answer from the VIP is moved from its ingress interface back
+ * into ipvsd0. Only there does the kernel accept a packet from a local address. There the answer goes on only if it is
+ * for a check's socket. The packet filter's rules for its ingress interface have not seen it. */
 #include <linux/pkt_cls.h>
 
 #include "check_traffic.h"
@@ -81,9 +81,9 @@ int check_ingress(struct __sk_buff *skb)
 	return bpf_redirect(check_constants.check_ifindex, BPF_F_INGRESS);
 }
 
-/* Counts the answer to a socket's SYN. The acknowledged number has to be the socket's own, which a stranger would have
- * to guess (RFC 9293 section 3.10.7.3). Until then snd_una is the SYN's number. snd_nxt may not be set yet where an
- * answer comes at once. */
+/* Counts the answer to a socket's SYN. The answer has to acknowledge the SYN's number, which a stranger would have to
+ * guess (RFC 9293 section 3.10.7.3). Before the answer, snd_una is the SYN's number. snd_nxt may not be set yet where
+ * an answer comes at once. */
 static __always_inline void count_answer(struct bpf_sock *found, __be16 port, __u32 acknowledged)
 {
 	struct bpf_sock *socket = bpf_sk_fullsock(found);
@@ -93,9 +93,10 @@ static __always_inline void count_answer(struct bpf_sock *found, __be16 port, __
 		count_tcp_answer(socket->mark, port);
 }
 
-/* Whether a socket of these ends is bound to ipvsd0, as those of checks are. `acknowledged` is the number that its peer
- * acknowledges, in the host's byte order; 0: nothing is counted. Not inlined, as the verifier accepts no instruction
- * for pointers of both kinds. */
+/* Whether a socket with these ends exists and is bound to ipvsd0, as checks' sockets are. `acknowledged` is the number
+ * that its peer acknowledges, in the host's byte order; 0: nothing is counted. The function is not inlined: the
+ * compiler could merge it with has_udp_check, and the verifier accepts no instruction for socket pointers of both
+ * kinds. */
 static __noinline bool has_tcp_check(struct __sk_buff *skb, struct bpf_sock_tuple *ends, __u32 acknowledged)
 {
 	struct bpf_sock *socket = bpf_skc_lookup_tcp(skb, ends, sizeof(ends->ipv4), BPF_F_CURRENT_NETNS, 0);
@@ -122,8 +123,8 @@ static __noinline bool has_udp_check(struct __sk_buff *skb, struct bpf_sock_tupl
 	return is_check;
 }
 
-/* Returns the number that the answer to a SYN acknowledges, in the host's byte order; 0: it is no such answer. A reset
- * is none, since no socket acknowledges it. */
+/* Returns the number that a SYN-ACK acknowledges, in the host's byte order; 0: the segment is not a SYN-ACK. A reset is
+ * not counted as an answer, since no socket acknowledges it. */
 static __always_inline __u32 acknowledged_by(struct __sk_buff *skb, __u32 offset)
 {
 	struct tcphdr tcp;
@@ -133,8 +134,8 @@ static __always_inline __u32 acknowledged_by(struct __sk_buff *skb, __u32 offset
 	return bpf_ntohl(tcp.ack_seq);
 }
 
-/* Whether a check's socket gets the packet at `offset`, which is then counted. For an ICMP error, whether it has sent
- * the quoted packet. */
+/* Whether a check's socket gets the packet whose IP header is at `offset`. A SYN-ACK for it is counted. With
+ * `is_quoted`, whether a check's socket has sent the packet, which an ICMP error quotes. */
 static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, bool is_quoted)
 {
 	struct bpf_sock_tuple ends = {};
@@ -152,7 +153,8 @@ static __always_inline bool has_check(struct __sk_buff *skb, const struct iphdr 
 	return ip->protocol == IPPROTO_UDP && has_udp_check(skb, &ends);
 }
 
-/* Whether the packet is an echo reply, which goes to raw sockets alone, or an error about a check's packet. */
+/* Whether the packet is an echo reply, which goes to raw sockets alone, or an error about a check's packet. An error
+ * about any ICMP packet from this address counts as one. */
 static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset)
 {
 	struct icmp_header icmp;
@@ -173,8 +175,9 @@ static __always_inline bool is_icmp_answer(struct __sk_buff *skb, const struct i
 	return quoted.protocol == IPPROTO_ICMP || has_check(skb, &quoted, offset, true);
 }
 
-/* The program for packets that come in on ipvsd0: answers to checks, and encapsulated packets for the kernel to
- * fragment. A look-up on a NIC would not find a socket that is bound to ipvsd0. */
+/* The program for packets that come in on ipvsd0. These are answers to checks, and encapsulated packets for the kernel
+ * to fragment. A packet from a VIP is dropped if it answers no check. The look-up is made here, since on a NIC it would
+ * not find a socket that is bound to ipvsd0. */
 SEC("tc")
 int check_answers(struct __sk_buff *skb)
 {
@@ -185,7 +188,7 @@ int check_answers(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) ||
 	    !is_from_vip(&ip))
 		return TC_ACT_UNSPEC;
-	/* A later fragment is useless without the first one, which has the ports. */
+	/* Later fragments pass. They are useless without the first fragment, which has the ports. */
 	if (ip.frag_off & bpf_htons(IP_OFFSET))
 		return TC_ACT_UNSPEC;
 	is_answer = ip.protocol == IPPROTO_ICMP ? is_icmp_answer(skb, &ip, offset) : has_check(skb, &ip, offset, false);

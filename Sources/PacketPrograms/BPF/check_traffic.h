@@ -14,7 +14,7 @@ LRU_HASH(check_traffic, struct ipvsd_check_key, struct ipvsd_check_traffic, 1638
 /* The server id of each echo request, by its identifier and sequence number in network byte order. The checks' own. */
 LRU_HASH(check_echoes, __u32, __u32, 16384);
 
-/* The identifier and the sequence number, which a stranger cannot guess (RFC 792). */
+/* Returns the identifier and the sequence number, which a stranger cannot guess (RFC 792). */
 static __always_inline __u32 echo_name(const struct icmp_header *echo) { return *(const __u32 *)&echo->unused; }
 
 static __always_inline struct ipvsd_check_traffic *traffic_of(const struct ipvsd_check_key *key)
@@ -28,8 +28,8 @@ static __always_inline struct ipvsd_check_traffic *traffic_of(const struct ipvsd
 	return bpf_map_lookup_elem(&check_traffic, key);
 }
 
-/* Counts a check's packet that leaves. It begins at `offset`. Probes of the path MTU are longer, and have names of
- * their own. */
+/* Counts a check's packet that leaves. Its IP header begins at `offset`. Longer echo requests are probes of the path
+ * MTU, and are not counted. */
 static __noinline int count_question(struct __sk_buff *skb, const struct iphdr *ip, __u32 offset, __u32 server)
 {
 	struct ipvsd_check_key key = { .server = server, .protocol = ip->protocol };

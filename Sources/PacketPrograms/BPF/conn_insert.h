@@ -12,8 +12,8 @@ static __always_inline __u32 eviction_rank(__u64 value, __u16 now)
 	return ipvsd_flow_rank(value, now);
 }
 
-/* Marks that a flow of the bucket has no entry. For ESTABLISHED's time-out, packets without an entry are then
- * rederived. */
+/* Marks that a flow of the bucket has no entry. For ESTABLISHED's time-out, a packet of the bucket without an entry
+ * then goes to the server that stateless_server names. */
 static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -22,15 +22,16 @@ static __always_inline void mark_overflow(__u32 bucket_index, __u16 now)
 		WRITE(overflow->stamp[ipvsd_overflow_place(bucket_index)] = ipvsd_stamp_of_now(now));
 }
 
-/* A place for a flow, as one number, since it passes through a call. It has a way, and the rank of its present
- * entry. */
+/* A place for a flow is a way and the rank of the way's present entry. Both are in one number, since a call returns
+ * them. */
 #define PLACE_RANK_SHIFT 8
 
 static __always_inline __u32 place_at(__u32 way, __u32 rank) { return way | rank << PLACE_RANK_SHIFT; }
 static __always_inline __u32 way_of(__u32 place) { return place & ((1 << PLACE_RANK_SHIFT) - 1); }
 static __always_inline __u32 rank_of(__u32 place) { return place >> PLACE_RANK_SHIFT; }
 
-/* Returns the way whose entry gives way first, from `half` on. Global functions: see find_in_flows. */
+/* Returns the place in a bucket whose entry gives way first. Of equal entries the first one counts, in the order from
+ * the way `half` on. Rank IPVSD_RANK_NEVER: none gives way. The function is global for the reasons of find_in_flows. */
 __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -52,8 +53,8 @@ __noinline int choose_way(__u32 index, __u32 half, __u32 now)
 	return place_at(best_way, best_rank);
 }
 
-/* Returns a free way of the bucket, or else of the second one. Without a free way, it is the one that gives way first,
- * in the bucket if possible. */
+/* Returns a free place in the bucket, or else in the second bucket, with SECOND_BUCKET. Without a free place, it is the
+ * one whose entry gives way first, in the bucket if possible. */
 static __always_inline __u32 choose_place(__u64 hash, __u16 now)
 {
 	__u32 first = choose_way(bucket_of(hash), ipvsd_flow_half(hash), now), second;
@@ -71,7 +72,8 @@ enum recorded {
 	RECORDED_WITH_SYN, /* the SYN is counted as unanswered, too */
 };
 
-/* Writes the flow over `seen`, unless the entry has changed. */
+/* Writes the flow over the entry at `way`, unless the entry has changed. With rank 0, the entry must still have the
+ * value `seen`. With any other rank, it must still have that rank. */
 static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen, __u64 hash, __u32 way, __u32 rank)
 {
 	__u32 index = way & SECOND_BUCKET ? second_bucket_of(hash) : bucket_of(hash);
@@ -104,8 +106,8 @@ static __always_inline enum recorded replace(__u64 key, __u64 value, __u64 seen,
 	return RECORDED_BY_EVICTION;
 }
 
-/* Records the flow over `seen` at `way`, or with NO_WAY where there is room. Another CPU may be faster once. Returns an
- * enum recorded. */
+/* Records the flow over the value `seen` at `way`. With NO_WAY, or where another CPU was faster, it takes the place
+ * that choose_place names. Returns an enum recorded. */
 __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 {
 	__u64 hash = hash_of(key);
@@ -129,8 +131,8 @@ __noinline int record_flow(__u64 key, __u64 value, __u64 seen, __u32 way)
 	return NOT_RECORDED;
 }
 
-/* The common case of record_flow, without a call: the flow's own half has a free way. `opens`: the packet is a SYN,
- * which the same look-up counts. */
+/* Does the common case of record_flow without a call: the flow's own half has a free way. `opens`: the packet is a SYN,
+ * which is also counted as unanswered, by the same look-up. */
 static __always_inline enum recorded record_in_half(const struct flow_reference *flow, __u64 value, bool opens)
 {
 	struct ipvsd_conn_counts *counts;
@@ -179,7 +181,8 @@ static __always_inline void trace_recording(enum recorded recorded, struct flow_
 		TRACE(trace.recording = IPVSD_RECORDING_RECORDED);
 }
 
-/* Records the flow over `previous`, or else over the entry of its two buckets that gives way first. */
+/* Records the flow over `previous`, or else in a free way of its two buckets, or over the entry there that gives way
+ * first. */
 static __always_inline enum recorded record(struct packet *packet, const struct flow_reference *flow,
 					    struct flow_entry previous, __u32 server, __u32 state, bool opens)
 {

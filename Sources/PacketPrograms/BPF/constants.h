@@ -9,5 +9,6 @@
 
 const volatile struct ipvsd_director_constants constants;
 
-/* Jiffies are read without a call; a clock, even the coarse one, takes a call. Flow stamps are the lower 16 bits. */
+/* Returns the present tick, whose lower 16 bits are the stamp of a flow. The tick is computed from jiffies, which are
+ * read without a call, while even the coarse clock takes a call. */
 static __always_inline __u32 ticks(void) { return bpf_jiffies64() * constants.jiffy >> IPVSD_TICK_SHIFT; }

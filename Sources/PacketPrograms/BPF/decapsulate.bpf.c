@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* A replacement for the kernel's ipip device on receipt, on tc ingress of a real server's NIC. It removes the outer
- * header of an IPIP packet (RFC 2003). The inner packet comes in on tunl0, a TUN device that holds the VIP. All other
- * packets go on to the next filter unchanged. */
+/* A replacement for the receiving side of the kernel's ipip device, on tc ingress of a real server's NIC. It removes
+ * the outer header of an IPIP packet (RFC 2003). The inner packet comes in on tunl0, a TUN device that holds the VIP.
+ * All other packets go on to the next filter unchanged. */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <stddef.h>
@@ -16,8 +16,8 @@
 
 const volatile __u32 tunl0_ifindex;
 
-/* Whether the outer destination is this machine, as a router passes on other machines' tunnels. Without forwarding, the
- * kernel makes no look-up, and would drop packets for other machines anyway. */
+/* Whether the outer destination is this machine. A router also gets tunnelled packets for other machines. Without
+ * forwarding, the kernel makes no look-up, and would drop packets for other machines anyway. */
 static __always_inline bool is_local(struct __sk_buff *skb, const struct iphdr *outer)
 {
 	struct bpf_fib_lookup route = {
@@ -41,8 +41,8 @@ static __always_inline int decapsulated_ecn(__u8 outer, __u8 inner)
 	return outer == ECT_1 && inner == ECT_0 ? ECT_1 : inner;
 }
 
-/* Writes the second byte of the header at offset. Returns false where that is impossible. The header's sum stays zero,
- * so that the NIC's checksum of the whole packet, if any, stays right. */
+/* Writes the TOS byte of the IP header at `offset`. Returns false where that is impossible. The sum over the header
+ * stays zero, so that the NIC's checksum of the whole packet, if any, stays right. */
 static __always_inline bool set_tos(struct __sk_buff *skb, __u32 offset, const struct iphdr *ip, __u8 tos)
 {
 	__u16 first = *(const __u8 *)ip; /* version and header length */
@@ -80,7 +80,8 @@ int decapsulate(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (ecn != (inner.tos & ECN) && !set_tos(skb, inner_offset, &inner, (inner.tos & ~ECN) | ecn))
 		return TC_ACT_SHOT;
-	/* The segment size of merged segments and the verified checksum belong to the inner packet, and stay. */
+	/* The flags keep the segment size of merged segments and the verified checksum, which belong to the inner
+	 * packet. */
 	if (bpf_skb_adjust_room(skb, -(int)outer_size, BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return TC_ACT_SHOT;

@@ -18,7 +18,8 @@
 #include "sweep.h"
 #include "trace.h"
 
-/* The look-up takes a call, which count_forwarded then need not make. */
+/* Counts a new connection of the server. The server's row stays in `packet->total`, so that count_forwarded need not
+ * look it up again, which takes a call. */
 static __always_inline void count_connection(struct packet *packet, __u32 server_id)
 {
 	packet->total = bpf_map_lookup_elem(&statistics, &server_id);
@@ -26,9 +27,9 @@ static __always_inline void count_connection(struct packet *packet, __u32 server
 		WRITE(packet->total->connections++);
 }
 
-/* Records a flow to the chosen server. Where the table has no room, the choice that every director makes takes its
- * place, so that no packet needs a record. Returns 0 where there is no server. `limited`: see select_server. `opens`:
- * the packet is a SYN without ACK and RST. */
+/* Records a flow to the chosen server, and returns the server. Where the table has no room, it returns the server that
+ * every director chooses instead, so that the flow's packets need no entry. Returns 0 where there is no server.
+ * `limited`: see select_server. `opens`: the packet is a SYN without ACK and RST. */
 static __always_inline __u32 new_conn(struct packet *packet, const struct service_entry *entry,
 				      const struct flow_reference *flow, struct flow_entry previous, __u32 server,
 				      bool limited, __u32 state, bool opens)
@@ -58,7 +59,7 @@ static __always_inline __u32 new_conn(struct packet *packet, const struct servic
 	return server;
 }
 
-/* The flow's packets also keep the client's template. `proves`: the client is proven. */
+/* Refreshes a flow, and with it the client's template. `proves`: the packet proves the client. */
 static __always_inline void refresh_conn(const struct packet *packet, const struct service_entry *entry,
 					 const struct flow_reference *flow, struct flow_entry hit, __u32 state,
 					 bool proves, __u32 left)
@@ -85,7 +86,7 @@ static __always_inline struct verdict on_udp(struct packet *packet, const struct
 	bool limited;
 
 	if (entry->flags & IPVSD_SERVICE_ONE_PACKET) {
-		/* The service looks for no entry, and keeps none. */
+		/* The service does not use entries, even those from before it became a one-packet service. */
 		TRACE(trace.flow_value = 0);
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
 		TRACE(trace.occasion = IPVSD_OCCASION_ONE_PACKET);
@@ -118,7 +119,7 @@ static __always_inline bool carries_data(const struct packet *packet, const stru
 	return packet->tot_len > packet->header_length + tcp->doff * 4u;
 }
 
-/* Whether a packet without a connection is one of a connection that has no entry. */
+/* Whether a packet without an entry may belong to a connection that was not recorded. */
 static __always_inline bool may_be_unrecorded(const struct packet *packet, const struct service_entry *entry,
 					      const struct flow_reference *flow)
 {
@@ -148,8 +149,8 @@ static __always_inline struct verdict on_tcp_without_connection(struct packet *p
 	if (server) {
 		count(packet, IPVSD_EVENT_REDERIVED);
 		TRACE(trace.recording = IPVSD_RECORDING_NONE);
-		/* A sender that spoofs a SYN can also spoof an ACK and data. Until another packet comes, the entry
-		 * gives way. */
+		/* Even with data the state is a bare ACK, since a sender that spoofs a SYN can also spoof an ACK and
+		 * data. Until another packet comes, the entry gives way. */
 		if ((carries || !is_flooded()) &&
 		    record(packet, flow, NO_ENTRY, server, next_state(IPVSD_STATE_NONE, tcp, false, false), false))
 			note_connection(server);
@@ -171,8 +172,8 @@ static __always_inline struct verdict on_syn_in_flood(struct packet *packet, con
 	return to_server(server);
 }
 
-/* Whether a recorded connection is scheduled anew, in which state, and to which server where one is chosen already.
- * `next` is the state that the packet moves the connection to. */
+/* Whether a recorded connection is scheduled anew. `state` is then the state to record it with. `server` is set where
+ * its new server is chosen already. `next` is the state that the packet moves the connection to. */
 static __always_inline bool is_rescheduled(struct packet *packet, const struct service_entry *entry,
 					   const struct flow_reference *flow, struct flow_entry hit,
 					   const struct tcphdr *tcp, bool opens, __u32 next, __u32 *state,
@@ -261,7 +262,7 @@ static __always_inline struct verdict on_later_fragment(struct packet *packet)
 	return to_server(server);
 }
 
-/* `known`: the listener, if it is already found. */
+/* Handles a TCP or UDP packet with ports. `known`: `listener` is the packet's listener. Otherwise it is looked up. */
 static __always_inline struct verdict on_transport(struct packet *packet, void *header, void *end, bool known,
 						   struct ipvsd_listener_value listener)
 {
@@ -291,8 +292,8 @@ static __always_inline struct verdict on_transport(struct packet *packet, void *
 	hit = find(&flow, &listener);
 	TRACE(trace_hit(&flow, hit));
 	if (!hit.entry) {
-		/* The real server's answer would come in as a client's packet, and so would the answer to that, for
-		 * ever. */
+		/* The real server would answer to the client's VIP. Its answer would come in as a client's packet, and
+		 * so would the answer to that, for ever. */
 		if (is_vip(packet->client))
 			return end_by(drop(packet, IPVSD_DROPPED_MARTIAN_SOURCE));
 		gc_without_daemon();
@@ -312,7 +313,7 @@ struct quoted_ports {
 	__u32 more;
 };
 
-/* An ICMP error about a reply goes to the sender of the reply. */
+/* Sends an ICMP error about a reply to the real server that sent the reply. */
 static __always_inline struct verdict on_icmp_error(struct packet *packet, struct icmp_header *icmp, void *end)
 {
 	struct iphdr *quoted = (void *)(icmp + 1);
@@ -355,7 +356,8 @@ static __always_inline struct verdict on_icmp(struct packet *packet, void *heade
 {
 	struct icmp_header *icmp = header;
 
-	/* Fragmented ICMP, such as a large echo request. The director's own stack reassembles and answers it. */
+	/* Fragmented ICMP, such as a large echo request, passes. The director's own stack reassembles and answers
+	 * it. */
 	if (packet->frag_off & bpf_htons(IP_MF | IP_OFFSET))
 		return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
 	if ((void *)(icmp + 1) > end || packet->tot_len < packet->header_length + sizeof(*icmp))
@@ -373,7 +375,7 @@ static __always_inline struct verdict on_icmp(struct packet *packet, void *heade
 	return end_by(pass(packet, IPVSD_PASSED_ICMP_OTHER));
 }
 
-/* Traces the service of the packet and its client's template, for every packet. */
+/* Traces the service of the packet and its client's template, even where the packet does not get that far. */
 static __always_inline void trace_service(const struct packet *packet, const struct iphdr *ip, const void *end)
 {
 	const __be16 *ports = (const void *)(ip + 1);
@@ -421,7 +423,7 @@ static __always_inline int direct(struct xdp_md *ctx)
 	}
 	if (protocol != bpf_htons(ETH_P_IP) || !may_be_vip(ip->daddr))
 		return XDP_PASS;
-	/* A packet for a service is for a VIP, and most packets are. */
+	/* Most packets are for a service, and so for a VIP, which needs no second look-up. */
 	if (*(__u8 *)ip == IP_PLAIN && !(ip->frag_off & bpf_htons(IP_OFFSET)) &&
 	    (ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) &&
 	    (void *)(ip + 1) + 2 * sizeof(__be16) <= end)
@@ -471,8 +473,8 @@ static __always_inline int direct(struct xdp_md *ctx)
 SEC("xdp")
 int director(struct xdp_md *ctx) { return direct(ctx); }
 
-/* The daemon runs the next two programs itself. They run in process context, where packets interrupt them. Programs of
- * this type are sleepable, and before 6.1 may use only arrays and preallocated hashes. */
+/* The daemon runs the next two programs by system calls. They run in process context, where packets interrupt them.
+ * Programs of this type are sleepable, and before Linux 6.1 may use only arrays and preallocated hashes. */
 SEC("syscall")
 int sweep(struct ipvsd_sweep_run *run)
 {
@@ -481,7 +483,7 @@ int sweep(struct ipvsd_sweep_run *run)
 	return 0;
 }
 
-/* Returns the tick, which no clock of user space shows. */
+/* Stores the tick in `run`. No clock of user space shows it. */
 SEC("syscall")
 int tick(struct ipvsd_tick_run *run)
 {

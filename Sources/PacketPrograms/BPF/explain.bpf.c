@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* The explaining program: the packet program once more, which traces its decisions and changes nothing. It runs on the
- * headers of a packet, which have the whole packet's length, over the maps of the program that forwards. */
+/* The explaining program is the packet program, compiled to trace its decisions and to change nothing. It runs on the
+ * headers of a packet, whose IP header has the whole packet's length. It reads the maps of the program that
+ * forwards. */
 #define IPVSD_EXPLAIN
 #include "director.bpf.c"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The path of most packets, which belong to a recorded connection and only have to be sent on. Without tags, options
- * and fragments, most offsets are known at compile time. Nothing is changed or counted before the packet's end is
- * certain. All other packets take the general path. */
+/* The fast path of most packets, which belong to a recorded connection and only have to be sent on. They have neither
+ * tags nor IP options and are not fragments, so that most offsets are known at compile time. Nothing is changed or
+ * counted before the packet's end is certain. All other packets take the general path. */
 #pragma once
 
 #include "flows.h"
@@ -24,7 +24,8 @@ static __always_inline bool is_plain(const struct packet *packet, const struct t
 	       tcp->doff >= TCP_MIN_DOFF && sizeof(struct iphdr) + tcp->doff * 4u <= packet->tot_len;
 }
 
-/* Returns the real server's id; 0 where there is no such connection, or its stamp has to be refreshed. */
+/* Returns the id of the connection's real server. It is 0 where the flow's own half has no established entry of the
+ * flow, or the entry's stamp has to be refreshed. */
 static __always_inline __u32 established_server(const struct packet *packet,
 						const struct ipvsd_listener_value *listener)
 {
@@ -72,7 +73,8 @@ static __always_inline const struct ipvsd_next_hop *plain_next_hop(const struct 
 		       : NULL;
 }
 
-/* Returns whether the packet was sent on, or is for no VIP, with the XDP verdict. */
+/* Whether the packet ends here, with `verdict` as the XDP action. It is not for a VIP, is sent on, or is dropped after
+ * an internal error. */
 static __always_inline bool on_established(struct xdp_md *ctx, void *data, void *end, int *verdict)
 {
 	struct ethhdr *ethernet = data;

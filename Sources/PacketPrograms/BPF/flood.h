@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Floods of SYNs: while too many connections are half-open, new TCP connections are not recorded. stateless_server() names
- * the server of each of their packets, until one that carries data is recorded. */
+/* Floods of SYNs: while too many connections are half-open, new TCP connections are not recorded. stateless_server()
+ * names the server of each of their packets, until a packet with data records its connection. */
 #pragma once
 
 #include "constants.h"

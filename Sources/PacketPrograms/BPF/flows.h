@@ -19,15 +19,15 @@ struct flow_reference {
 	__u16 now;
 };
 
-/* A hit. `entry` is null where there is none. */
+/* The result of a look-up. `entry` is null where nothing was found. */
 struct flow_entry {
 	struct ipvsd_flow *entry;
 	__u64 value; /* as it was read */
-	__u32 way;   /* of the flow's bucket, with SECOND_BUCKET of its second one, or NO_WAY */
+	__u32 way;   /* in the flow's bucket; in its second bucket, with SECOND_BUCKET; or NO_WAY */
 };
 
 #define SECOND_BUCKET IPVSD_WAYS
-#define NO_WAY (2 * IPVSD_WAYS) /* also for one in the old table, or with its former key */
+#define NO_WAY (2 * IPVSD_WAYS) /* also of an entry in the old table, or with its former key */
 #define NO_ENTRY ((struct flow_entry){ .way = NO_WAY })
 
 static __always_inline bool is_younger(__u64 value, __u16 now, __u32 age)
@@ -62,8 +62,8 @@ static __always_inline struct ipvsd_conn_counts *count_conn(__u32 server, __u32 
 	return counts;
 }
 
-/* IPVS's input-only tcp_states (ip_vs_proto_tcp.c). The flags have its order of precedence: rst, syn, fin, ack.
- * `needs_data`: without data, the flow stays a bare ACK. */
+/* Returns the state after a packet, by IPVS's input-only tcp_states (ip_vs_proto_tcp.c). As there, the first of rst,
+ * syn, fin and ack counts. `needs_data`: a bare ACK stays one until a packet has data or a FIN. */
 static __always_inline __u32 next_state(__u32 state, const struct tcphdr *tcp, bool carries_data, bool needs_data)
 {
 	if (tcp->rst)
@@ -107,7 +107,7 @@ static __always_inline __u32 second_bucket_of(__u64 hash)
 static __always_inline bool locate(__be32 client, __be16 client_port, __be16 port,
 				   const struct ipvsd_listener_value *listener, struct flow_reference *flow)
 {
-	__u32 index; /* not in the structure: what a call is given by address is kept in memory, all of it */
+	__u32 index; /* not flow->bucket_index: a structure whose address goes to a call is kept in memory */
 
 	flow->key = ipvsd_flow_key(client, client_port, listener->destination);
 	flow->hash = hash_of(flow->key);
@@ -122,7 +122,8 @@ static __always_inline bool locate(__be32 client, __be16 client_port, __be16 por
 /* This bound is for the verifier. The compiler knows it, and would leave it out. */
 #define BOUND_HALF(half) asm volatile("%0 &= %1" : "+r"(half) : "i"(IPVSD_HALF))
 
-/* Returns the way that holds the flow, from `half` on; NO_WAY where none does. */
+/* Returns the way of the half that holds the flow, and stores the entry's value in `found`. Returns NO_WAY where none
+ * does. `half` is the first way of the half. */
 static __always_inline __u32 find_in_half(__u64 key, __u64 identity, __u16 now, struct ipvsd_bucket *bucket, __u32 half,
 					  __u64 *found)
 {
@@ -153,9 +154,11 @@ static __always_inline __u32 find_in_bucket(__u64 key, __u64 identity, __u16 now
 	return way != NO_WAY ? way : find_in_half(key, identity, now, bucket, half ^ IPVSD_HALF, found);
 }
 
-/* The rare look-ups: a flow outside its first bucket, and a flow while flows are moved. They return bucket and way in
- * one number, or NO_PLACE. As global functions they are verified once, and not for every call, and each result is one
- * state of the verifier. Their arguments are scalars, since the stack of a call adds to its caller's. */
+/* The next functions are the rare look-ups: of a flow outside its first bucket, and of a flow while flows are moved. As
+ * global functions they are verified once, and not for every call, and each result is one state of the verifier. Their
+ * arguments are scalars, since the stack of a call adds to its caller's. */
+
+/* Returns the way of the bucket `index` that holds the flow, or NO_WAY. */
 __noinline int find_in_flows(__u64 key, __u64 identity, __u32 index)
 {
 	struct ipvsd_bucket *bucket = bpf_map_lookup_elem(&flows, &index);
@@ -172,7 +175,8 @@ static __always_inline int place_of(__u32 index, __u32 way)
 	return way < IPVSD_WAYS ? (int)(index << PLACE_WAY_SHIFT | way) : NO_PLACE;
 }
 
-/* Looks by the flow's former key, while the layout changes. */
+/* Looks for a flow by its former key, while the layout changes. Returns bucket and way in one number (place_of), or
+ * NO_PLACE. */
 __noinline int find_by_former_key(__u64 key, __u64 identity)
 {
 	__u64 hash = hash_of(key);
@@ -192,7 +196,8 @@ static __always_inline __u32 way_in_old(__u64 key, __u64 identity, __u32 index)
 	return bucket ? find_in_bucket(key, identity, ticks(), bucket, ipvsd_flow_half(hash_of(key)), &value) : NO_WAY;
 }
 
-/* Looks in the old table, while the table grows. */
+/* Looks for a flow in the old table, while the table grows. Returns bucket and way in one number (place_of), or
+ * NO_PLACE. */
 __noinline int find_in_old(__u64 key, __u64 identity)
 {
 	__u64 hash = hash_of(key);
@@ -204,7 +209,8 @@ __noinline int find_in_old(__u64 key, __u64 identity)
 	return place_of(index, way_in_old(key, identity, index));
 }
 
-/* Returns the entry at a way that one of these found, unless it has just been moved or evicted. */
+/* Returns the entry at the way that one of these functions found. Returns NO_ENTRY where the flow has just been moved
+ * or evicted. `place` is what the result has as its way. */
 static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, __u32 way, __u64 identity, __u32 place)
 {
 	struct flow_entry hit = NO_ENTRY;
@@ -224,8 +230,8 @@ static __always_inline struct flow_entry entry_at(struct ipvsd_bucket *bucket, _
 	return hit;
 }
 
-/* Looks where the daemon has not moved the flow yet. The former number is read from the listener here. To keep it
- * beside the key would cost ordinary packets. */
+/* Looks for a flow that the daemon has not moved yet. Only this function reads the listener's former number. To keep
+ * the number in struct flow_reference would cost ordinary packets time. */
 static __always_inline struct flow_entry find_unmoved(const struct flow_reference *flow,
 						      const struct ipvsd_listener_value *listener)
 {
@@ -256,7 +262,8 @@ static __always_inline struct ipvsd_overflow *overflows_of(__u32 bucket_index)
 	return bpf_map_lookup_elem(&overflows, &index);
 }
 
-/* Nonzero until the sweep finds that no such flow can still exist. */
+/* Whether a flow of the bucket may be in its second bucket. The sweep clears the mark when no such flow can still
+ * exist. */
 static __always_inline bool has_spilled(__u32 bucket_index)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -264,7 +271,8 @@ static __always_inline bool has_spilled(__u32 bucket_index)
 	return overflow && overflow->spilled[ipvsd_overflow_place(bucket_index)];
 }
 
-/* Sets the mark before a stamp in the second bucket. The mark is never older than the flows that it stands for. */
+/* Marks that a flow of the bucket is in its second bucket. Callers set the mark before they stamp the flow, so that it
+ * is never older than the flow. */
 static __always_inline void mark_spilled(__u32 bucket_index, __u16 now)
 {
 	struct ipvsd_overflow *overflow = overflows_of(bucket_index);
@@ -300,7 +308,7 @@ static __always_inline struct flow_entry find(const struct flow_reference *flow,
 	return entry_at(bpf_map_lookup_elem(&flows, &index), way, flow->identity, way | SECOND_BUCKET);
 }
 
-/* `way` counts in the flow's own bucket. */
+/* Traces a flow that was found. `way` is 0 to 7, in the bucket that `place` names. */
 static __always_inline void trace_flow(const struct flow_reference *flow, __u64 value, __u32 way,
 				       enum ipvsd_flow_place place)
 {
@@ -312,7 +320,7 @@ static __always_inline void trace_flow(const struct flow_reference *flow, __u64 
 		      place == IPVSD_PLACE_SECOND_BUCKET ? second_bucket_of(flow->hash) : flow->bucket_index);
 }
 
-/* The result of `find`. */
+/* Traces the result of find(). */
 static __always_inline void trace_hit(const struct flow_reference *flow, struct flow_entry hit)
 {
 	if (!hit.entry)
@@ -326,8 +334,8 @@ static __always_inline void trace_hit(const struct flow_reference *flow, struct 
 
 #define LAG_SHIFT 5
 
-/* A stamp may lag by 1/32 of the time-out. A compare-and-swap on nearly every packet, as with many slow flows, would
- * cost more than the rest of the look-up. */
+/* Whether a stamp need not be refreshed. It may lag by 1/32 of the time-out, and at most by `longest_lag` ticks. A
+ * compare-and-swap on nearly every packet, as with many slow flows, would cost more than the rest of the look-up. */
 static __always_inline bool is_fresh(__u64 value, __u16 now, __u32 longest_lag)
 {
 	__u32 lag = settings.timeout[ipvsd_flow_state(value)] >> LAG_SHIFT;
@@ -363,7 +371,7 @@ static __always_inline bool refresh(const struct flow_reference *flow, struct fl
 		if (state == ipvsd_flow_state(hit.value) ||
 		    (seen & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)) !=
 			    (value & ~(IPVSD_FLOW_STAMP_MASK | IPVSD_FLOW_STATE_MASK)))
-			return false; /* only a stamp, or no longer this flow */
+			return false; /* only the stamp was old, or the entry is another flow's */
 		value = seen;
 	}
 	return false;

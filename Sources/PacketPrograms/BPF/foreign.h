@@ -11,8 +11,8 @@
 #include "schedule.h"
 #include "sweep.h"
 
-/* Returns the next hop of a packet of that length. There is none where the packet would be answered or passed, or where
- * the server has one of the flags. */
+/* Returns the next hop of a packet of `length` bytes. Returns null where the packet would not be encapsulated whole, or
+ * where the server has one of the flags `refused`. */
 static __always_inline const struct ipvsd_next_hop *whole_next_hop(__u32 server_id, __u32 length, __u32 refused)
 {
 	const struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -28,8 +28,8 @@ static __always_inline const struct ipvsd_next_hop *whole_next_hop(__u32 server_
 
 /* The next two functions are global: the verifier checks them separately, and their stacks do not add up. */
 
-/* Returns the real server of a recorded connection's packet; 0 for other packets, and where the packet cannot be sent
- * unchanged. A SYN begins a connection. */
+/* Returns the id of the real server of a recorded connection's packet, and refreshes the connection. Returns 0 for
+ * other packets, such as a SYN, and where the packet cannot be sent on whole. */
 __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -81,7 +81,7 @@ __noinline int recorded_server(struct xdp_md *ctx, __u32 l3)
 	return ipvsd_flow_server(hit.value);
 }
 
-/* Sends the packet that recorded_server has accepted. Returns the verdict. */
+/* Sends the packet that recorded_server has accepted. Returns the XDP action. */
 __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -108,9 +108,10 @@ __noinline int send_on(struct xdp_md *ctx, __u32 l3, __u32 server_id)
 	return transmit(&packet, hop);
 }
 
-/* Without a daemon, a changed MAC of the interface stays unknown, and recorded connections go on by the new one. A
- * frame for a macvlan without a VIP is for no other host. It is dropped, and its client repeats it. Where the VIP has
- * just moved to the macvlan, the daemon soon knows, while the director's own stack would reset the connection. */
+/* Handles a frame for another MAC. Without a daemon, nobody notices that the interface has a new MAC. Packets of
+ * recorded connections are therefore sent on then. Other frames pass, except one for a service at a macvlan without a
+ * VIP, which is dropped. The VIP may just have moved to that macvlan, and then the daemon soon knows, and the client
+ * repeats its packet. Until then, the director's own stack would reset the connection. */
 static __always_inline int on_foreign_frame(struct packet *packet, const struct ethhdr *ethernet, bool is_for_service)
 {
 	bool is_idle = is_for_service && is_for_idle_macvlan(ethernet);

@@ -9,7 +9,8 @@
 #include "packet.h"
 #include "trace.h"
 
-/* The packet goes through the director's own device, from which the kernel forwards and fragments it. */
+/* Sends the encapsulated packet into the device settings.fragmenting_ifindex. The packet comes in on the device's peer,
+ * and the kernel forwards and fragments it. */
 static __always_inline int leave_to_kernel(const struct packet *packet)
 {
 	struct ethhdr *ethernet = (void *)(long)packet->ctx->data;
@@ -26,8 +27,8 @@ static __always_inline __be32 varied_source(const struct packet *packet)
 	return constants.outer_prefix | (ipvsd_outer_host(packet->client, packet->client_port) & constants.outer_mask);
 }
 
-/* The outer source: one address for each real server. By an option it varies from flow to flow, so that a real server's
- * NIC spreads flows over its queues. */
+/* Returns the outer source, which is the path's own address. By an option it varies from flow to flow, so that a real
+ * server's NIC spreads flows over its queues. */
 static __always_inline __be32 outer_source(const struct packet *packet, const struct ipvsd_next_hop *hop)
 {
 	if (!constants.outer_mask)
@@ -35,7 +36,7 @@ static __always_inline __be32 outer_source(const struct packet *packet, const st
 	return varied_source(packet);
 }
 
-/* The next hop of a packet, whether or not the packet fits. */
+/* Traces the real server of a packet, and an outer source that varies by flow, whether or not the packet can leave. */
 static __always_inline void trace_server(const struct packet *packet, __u32 server_id)
 {
 	TRACE(trace.server = server_id);
@@ -53,8 +54,9 @@ static __always_inline void count_forwarded(struct packet *packet, __u32 server_
 	count(packet, IPVSD_FORWARDED);
 }
 
-/* The new Ethernet header stands before the outer IP header, and received tags stay behind it. tag_length has to be a
- * constant, since an added variable makes the verifier forget the checked bounds. */
+/* Writes an Ethernet header and the outer IP header before the IP packet. The received Ethernet header and tags are
+ * overwritten. Returns false where the kernel gives no room. tag_length has to be a constant, since an added variable
+ * makes the verifier forget the checked bounds. */
 static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop,
 					__u32 tag_length)
 {
@@ -83,7 +85,7 @@ static __always_inline bool encapsulate(struct packet *packet, __u32 server_id, 
 	return true;
 }
 
-/* Writes the tags that the next hop's interface needs. */
+/* Encapsulates a packet, with the tags that the next hop's interface needs. */
 static __always_inline bool encapsulate_for(struct packet *packet, __u32 server_id, const struct ipvsd_next_hop *hop)
 {
 	if (!hop->tag_length)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Later fragments of a datagram go to the real server of the first one, which alone has the ports. The real server
- * reassembles them. */
+/* Later fragments of a datagram go to the real server of the first fragment. Only the first fragment has the ports. The
+ * real server reassembles the datagram. */
 #pragma once
 
 #include "constants.h"
@@ -33,7 +33,7 @@ static __always_inline void note_first_fragment(const struct packet *packet, str
 	WRITE(bpf_map_update_elem(&fragments, &datagram, &known, BPF_ANY));
 }
 
-/* Returns the real server of a later fragment; 0 where the first one was not seen in time. */
+/* Returns the real server of a later fragment, or FRAGMENT_PASSED; 0 where the first fragment was not seen in time. */
 static __always_inline __u32 server_of_fragment(const struct packet *packet)
 {
 	struct ipvsd_datagram datagram = datagram_of(packet);

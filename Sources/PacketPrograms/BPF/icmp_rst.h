@@ -10,7 +10,7 @@
 #define NANOSECONDS 1000000000 /* in a second */
 #define RST_LEN (IP_LEN + TCP_MIN_DOFF * sizeof(__u32))
 #define ICMP_ERROR_LEN (IP_LEN + sizeof(struct icmp_header))
-/* The largest length of an ICMP header with its quotation. */
+/* The largest number of bytes of an ICMP header and its quotation. */
 #define ICMP_SUMMED (sizeof(struct icmp_header) + IP_MAX_LEN + PORTS_LEN)
 #define DSCP_MASK 0xfc
 #define LINK_LEN (sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
@@ -19,11 +19,11 @@
 #define RST_AND_ACK (RST_ACKNOWLEDGED | TCP_ACK)
 
 struct allowance {
-	__u64 since;
-	__u64 used;
+	__u64 since; /* second of the coarse clock */
+	__u64 used;  /* answers in that second */
 };
 
-/* By the counter of the answer. Written and read by the director. */
+/* By the counter of the answer (enum ipvsd_counter). Written and read by the director. */
 PERCPU_ARRAY(allowances, struct allowance, IPVSD_ANSWERED_TOO_BIG + 1);
 
 /* Allows at most reply_limit answers of a kind in each second on each CPU. Each kind has its own allowance, so that a
@@ -81,13 +81,13 @@ static __always_inline int answer_echo(struct packet *packet)
 	ip->saddr = packet->vip;
 	ip->daddr = packet->client;
 	icmp->type = ICMP_ECHO_REPLY;
-	/* RFC 1141's sum is never 0. RFC 1624's would be wrong for a reply of zeros. */
+	/* RFC 1141's sum is never 0. For a reply of zeros, whose checksum is 0xffff, RFC 1624's sum would be 0. */
 	checksum = icmp->checksum + bpf_htons(ICMP_ECHO_REQUEST << 8);
 	icmp->checksum = (checksum & 0xffff) + (checksum >> 16);
 	return send_back(packet, IPVSD_ANSWERED_ECHO);
 }
 
-/* Cuts the frame to that length. Returns 0 on success. */
+/* Cuts the frame to `length` bytes. Returns 0 on success. */
 static __always_inline int cut(const struct packet *packet, __u32 length)
 {
 	struct xdp_md *ctx = packet->ctx;
@@ -130,7 +130,8 @@ static __always_inline int answer_reset(struct packet *packet, const struct tcph
 	return send_back(packet, reason);
 }
 
-/* Sends an ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). mtu is for code 4, else 0. */
+/* Answers with an ICMP "unreachable" that quotes the IP header and 8 bytes (RFC 792). `mtu` is 0 except for
+ * ICMP_FRAGMENTATION_NEEDED. */
 static __always_inline int answer_unreachable(struct packet *packet, __u8 code, __u32 mtu, enum ipvsd_counter reason)
 {
 	__u32 quoted = packet->header_length + PORTS_LEN, l3 = packet->l3;

@@ -12,7 +12,8 @@ union service_value {
 	__u64 word;
 };
 
-/* Looks for a service. Returns whether there is one. */
+/* Whether this VIP, port and protocol have a listener, whose value is then in `found`. Port and protocol may be 0, as
+ * in struct ipvsd_listener_key. */
 static __always_inline bool find_service(__be32 vip, __be16 port, __u8 protocol, struct ipvsd_listener_value *found)
 {
 	__u64 wanted = ipvsd_listener_word(vip, port, protocol);
@@ -56,7 +57,7 @@ static __always_inline void trace_listener(const struct ipvsd_listener_value *li
 	TRACE(trace.service_flags = listener->flags);
 }
 
-/* With or without a service that the packet is for. */
+/* Whether the address is a VIP, whatever ports and protocols its services have. */
 static __always_inline bool is_vip(__be32 address)
 {
 	struct ipvsd_listener_value found;
@@ -65,8 +66,8 @@ static __always_inline bool is_vip(__be32 address)
 }
 
 /* Whether the frame is for the director. Frames for other hosts also come in: on a bridge's port, by a switch that
- * floods, or on a promiscuous interface. The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. Without
- * set addresses, all frames are for the director. */
+ * floods, or on a promiscuous interface. The kernel calls them PACKET_OTHERHOST, and IPVS leaves them alone. Where
+ * own_mac is not set, all frames are for the director. */
 static __always_inline bool is_for_director(const struct ethhdr *ethernet)
 {
 	/* The load includes two bytes of the source, which are shifted out. */
@@ -81,8 +82,8 @@ static __always_inline bool is_for_director(const struct ethhdr *ethernet)
 	return ours;
 }
 
-/* Whether the frame is for a macvlan without a VIP now, such as a VRRP backup's. The macvlan's place has the complement
- * of its MAC, which is the destination of no frame for a host. */
+/* Whether the frame is for a macvlan that has no VIP now, such as a VRRP backup's. For such a macvlan, own_mac has the
+ * complement of the MAC. The complement is a group address, which is_for_director finds in no frame for a host. */
 static __always_inline bool is_for_idle_macvlan(const struct ethhdr *ethernet)
 {
 	__u64 destination = *(const __u64 *)ethernet;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* The schedulers lblc and lblcr: locality-based least connections. IPVS keys them on the destination, which for a
- * service is its VIP. The service so has one server (lblc), or one set of servers that grows under load and shrinks in
- * a day (lblcr). */
+ * service is its VIP. So the service has one server (lblc), or one set of servers, which grows under load and shrinks
+ * after a day without change (lblcr). */
 #pragma once
 
 #include "constants.h"
@@ -10,19 +10,20 @@
 #include "thresholds.h"
 #include "trace.h"
 
-/* Server ids, 0 for none yet. Their loads are looked up again for each comparison, as the stack is short. */
+/* The state of a search. Servers are ids, 0 for none yet. Their loads are looked up again for each comparison, as the
+ * stack is short. */
 struct locality {
-	__u32 least;  /* of all */
-	__u32 member; /* of the set, the least */
-	__u32 most;   /* of the set, the most, overloaded ones too */
+	__u32 least;  /* the least loaded server of all that are available */
+	__u32 member; /* the least loaded server of the set that is available */
+	__u32 most;   /* the most loaded server of the set, overloaded ones included */
 	__u32 first;
 	__u32 size;
 	__u32 emptied;
 	__u16 members;
-	__u16 has_idle; /* one with less than half as many active connections as its weight */
+	__u16 has_idle; /* a server has fewer active connections than half its weight */
 };
 
-/* Less than 0 where server `one` has less overhead for its weight than `other`. */
+/* Compares the overheads of two servers for their weights. Returns less than 0 where that of `one` is less. */
 static __always_inline int compare_overhead(__u32 one, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &one);
@@ -38,7 +39,8 @@ static __always_inline int compare_overhead(__u32 one, __u32 other)
 	return mine < its ? -1 : mine > its;
 }
 
-/* IPVS's set begins with the server that joined last. */
+/* Whether the server with number `joined` joined the set after `other`. IPVS's set begins with the server that joined
+ * last. */
 static __always_inline bool joined_after(__u32 joined, __u32 other)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &other);
@@ -93,7 +95,8 @@ static __always_inline bool is_crowded(const struct locality *locality, __u32 se
 	return locality->has_idle && server && counts && counts->active > server->weight;
 }
 
-/* As in ip_vs_lblc.c, except that the threshold also counts for the VIP's server. IPVS would give it all new
+/* Returns lblc's choice. As in ip_vs_lblc.c, the least loaded server replaces the VIP's server where that is crowded or
+ * not available. Here an overloaded server is not available. IPVS would give an overloaded server all new
  * connections. */
 static __always_inline __u32 by_cached(struct ipvsd_service *service, const struct locality *locality, __u32 cached)
 {
@@ -104,8 +107,9 @@ static __always_inline __u32 by_cached(struct ipvsd_service *service, const stru
 	return locality->least;
 }
 
-/* As in ip_vs_lblcr.c, the least loaded server of the set is chosen. Where there is none, or it is crowded, the least
- * loaded of all servers joins the set. */
+/* Returns lblcr's choice. As in ip_vs_lblcr.c, the least loaded server of the set is chosen. Where the set has no
+ * available server, or that server is crowded, the least loaded of all servers joins the set. After a day without
+ * change, the most loaded server leaves it. */
 static __always_inline __u32 by_set(struct ipvsd_service *service, const struct locality *locality, __u32 now)
 {
 	__u32 changed = service->changed, server_id = locality->least;
@@ -145,7 +149,7 @@ static __always_inline __u32 by_locality(struct ipvsd_service *service, struct s
 
 	cached = service->cached;
 	emptied = service->emptied;
-	/* IPVS drops an entry after a day without use. */
+	/* As IPVS does, the VIP's server or set is forgotten after a day without use. */
 	if (now - service->used > IPVSD_LOCALITY_EXPIRATION) {
 		if (list.scheduler == IPVSD_SCHEDULER_LBLC) {
 			cached = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The maps that outlive the daemon. Where an entry count is 1, the daemon says how many there are to be. Look-ups in plain
- * arrays are inlined by the verifier. A call costs 20 ns and more where the processor's returns are mitigated, so that a
- * packet of a connection makes none.
+/* The maps that outlive the daemon. Where max_entries is 1 here, the daemon may set another number before it loads the
+ * programs. The verifier inlines look-ups in plain arrays. A call costs 20 ns and more where the processor's returns
+ * are mitigated. So the search for the listener and the flow of a packet usually makes no call.
  *
  * "daemon" stands for the control plane, "director" for the packet program with its sweep, "checks" for check.bpf.c. */
 #pragma once
@@ -15,12 +15,12 @@
 
 /* Written by the daemon, read by all programs. */
 struct ipvsd_settings settings SEC(".data.settings");
-/* Written and read by the director; read by the daemon, which adds to half_open where it moves flows, counts the confirmed
- * templates, and clears templates_full where it freed some. */
+/* Written and read by the director, and read by the daemon. The daemon also adds to half_open where it moves flows,
+ * counts the confirmed templates, and clears templates_full where it has freed confirmed templates. */
 struct ipvsd_table_load table_load SEC(".data.table_load");
 
-/* VIP, port and protocol to a service. Written by the daemon; read by checks and the stray program, and by the director
- * where listener_cache has no room. */
+/* The service of each VIP, port and protocol. Written by the daemon; read by checks and the stray program, and by the
+ * director where listener_cache has no room. */
 HASH(listeners, struct ipvsd_listener_key, struct ipvsd_listener_value, 1, 0);
 /* The listeners in buckets that are searched without a call. Written by the daemon, read by the director. */
 MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
@@ -29,11 +29,11 @@ MMAP_ARRAY(listener_cache, struct ipvsd_listener_bucket);
 MMAP_ARRAY(services, struct ipvsd_service);
 /* The schedulers' tables. Written by the daemon, read by the director. */
 MMAP_ARRAY(slots, struct ipvsd_slots);
-/* Written by the daemon, except the packet programs' own fields. Of these it writes `overloaded` where thresholds
- * change, and clears the memory of lblcr. Read by the director and checks. */
+/* Written by the daemon, except the packet programs' own fields. Of these fields, the daemon writes `overloaded` where
+ * thresholds change, and clears the memory of lblcr. Read by the director and checks. */
 MMAP_ARRAY(servers, struct ipvsd_server);
-/* By server id. Written by the director, and by the daemon for a new row, where it moves flows, and where the table grows;
- * read by both. */
+/* By server id. Written and read by the director and the daemon. The daemon writes for a new row, where it moves flows,
+ * and where the table grows. */
 MMAP_ARRAY(conn_counts, struct ipvsd_conn_counts);
 /* Written by the daemon, read by the director and checks. */
 MMAP_ARRAY(next_hops, struct ipvsd_next_hop);
@@ -53,15 +53,15 @@ PERCPU_ARRAY(counters, struct ipvsd_counters, 1);
 MMAP_ARRAY(carried_counters, struct ipvsd_counters);
 /* Written and read by the director. The daemon reads it, and writes where the table grows or its layout is migrated. */
 MMAP_ARRAY(flows, struct ipvsd_bucket);
-/* The former, smaller flow table, while flows are moved. Written and read by both. */
+/* The former, smaller flow table, while flows are moved. Written and read by the director and the daemon. */
 MMAP_ARRAY(old_flows, struct ipvsd_bucket);
-/* The marks of the flow table's buckets. Written and read by both. */
+/* The marks of the flow table's buckets. Written and read by the director and the daemon. */
 MMAP_ARRAY(overflows, struct ipvsd_overflow);
 /* Written and read by the director; copied by the daemon where the table grows. */
 LRU_HASH(templates, struct ipvsd_template_key, struct ipvsd_template, 1);
 /* The templates of proven clients. Written and read by the director. The daemon copies them, and frees expired ones. */
 HASH(confirmed_templates, struct ipvsd_template_key, struct ipvsd_template, 1, 0);
-/* For the director only. */
+/* The real servers of datagrams whose later fragments may come. Written and read by the director. */
 LRU_HASH(fragments, struct ipvsd_datagram, struct ipvsd_fragments, IPVSD_FRAGMENTED);
 /* The ports of any-port services on which a client's handshake completed. Written by the director. The daemon reads and
  * removes them. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The identification of an outer packet without DF: ipvsd_ids.h. */
+/* The identification of an outer packet without DF, by the rules of ipvsd_ids.h. */
 #pragma once
 
 #include "ipvsd_ids.h"
@@ -7,14 +7,14 @@
 #include "packet.h"
 #include "trace.h"
 
-/* Never 0. */
+/* Returns the next identification for packets to a next hop. It is never 0. */
 static __always_inline __be16 next_outer_id(__u32 hop_id)
 {
 	__u32 *counter = bpf_map_lookup_elem(&outer_ids, &hop_id);
 	__u32 *next = bpf_map_lookup_elem(&id_blocks, &hop_id);
 	__u32 number;
 
-	/* Both maps have a row for each next hop. */
+	/* For the verifier only, as both maps have a row for each next hop. */
 	if (!counter || !next)
 		return bpf_htons(bpf_get_prandom_u32() | 1);
 	number = *next;

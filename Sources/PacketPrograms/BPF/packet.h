@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Headers, checksums and the counted ends of a packet's way. */
+/* Headers, checksums, and the ends of a packet's way, which are counted. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -22,15 +22,15 @@
 #define IP_PLAIN 0x45 /* the first byte: version 4, no options */
 #define IP_LEN 20     /* without options */
 #define IP_MAX_LEN 60 /* with options */
-#define PORTS_LEN 8   /* of a transport header, what ICMP errors quote (RFC 792) */
+#define PORTS_LEN 8   /* bytes of a transport header that ICMP errors quote (RFC 792) */
 /* RFC 9293 section 3.1. */
-#define TCP_FLAGS 13 /* the byte of the header */
+#define TCP_FLAGS 13 /* the byte of the header with the flags */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 #define TCP_MIN_DOFF 5 /* words of a header without options */
-#define VLAN_TAGS 2    /* that a frame may have */
+#define VLAN_TAGS 2    /* most tags of a frame */
 #define LONGEST_FRAME (0xffff + sizeof(struct ethhdr) + VLAN_TAGS * sizeof(struct vlan_tag))
 
 /* linux/icmp.h does not compile for this target. */
@@ -39,7 +39,7 @@ struct icmp_header {
 	__u8 code;
 	__be16 checksum;
 	__be16 unused;
-	__be16 mtu; /* of type 3 code 4, RFC 1191 section 4 */
+	__be16 mtu; /* only in errors of type 3 and code 4 (RFC 1191 section 4) */
 };
 
 #define ICMP_ECHO_REPLY 0
@@ -59,7 +59,7 @@ struct vlan_tag {
 struct packet {
 	struct xdp_md *ctx;
 	struct ipvsd_counters *counters;
-	struct ipvsd_statistics *total; /* its real server's, where it began a connection */
+	struct ipvsd_statistics *total; /* its real server's row where the packet began a connection, else null */
 	__u32 frame_len;                /* of the whole frame */
 	__u32 l3;                       /* offset of the IP header: 14, 18 or 22 */
 	__u32 header_length;            /* of IP, in bytes */
@@ -90,8 +90,8 @@ static __always_inline struct verdict to_server(__u32 server)
 
 static __always_inline struct verdict end_by(int action) { return (struct verdict){ .action = action }; }
 
-/* The difference is in 64 bits. The verifier allows no other difference of packet pointers, and the compiler would make
- * one. */
+/* Returns the number of bytes from `data` on. The assembly subtracts 64-bit numbers, as the verifier allows no other
+ * difference of packet pointers. The compiler would make another one. */
 static __always_inline __u64 present_length(const void *data, const void *data_end)
 {
 	__u64 start = (__u64)data, end = (__u64)data_end;
@@ -100,13 +100,15 @@ static __always_inline __u64 present_length(const void *data, const void *data_e
 	return end;
 }
 
-/* The length of the whole frame. The explaining program has only the headers, and takes the length from them. */
+/* Returns the length of the whole frame. The explaining program has only the headers, and returns the longest length,
+ * so that the length in the IP header always fits. */
 static __always_inline __u64 frame_length(const void *data, const void *data_end)
 {
 	return EXPLAINS ? LONGEST_FRAME : present_length(data, data_end);
 }
 
-/* The header is declared packed, and its fields would be loaded byte by byte. */
+/* Returns the frame's type by one load. struct ethhdr is packed, so that the compiler would load its field byte by
+ * byte. */
 static __always_inline __be16 ether_type(const struct ethhdr *ethernet)
 {
 	return *(const __be16 *)((const void *)ethernet + 2 * ETH_ALEN);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Persistent services (ipvsadm -p): a client's new connections go to the real server of its last one. As in IPVS with
- * its default expire_quiescent_template=0, that server may have weight 0, but must not be out. A server with
- * IPVSD_SERVER_MOVES is treated as with expire_quiescent_template=1: new connections go elsewhere.
+ * its default expire_quiescent_template=0, that server may have weight 0, but must be neither down nor removed. A
+ * server with IPVSD_SERVER_MOVES is treated as with expire_quiescent_template=1: new connections go elsewhere.
  *
  * There are two maps of templates. The first packet of a client makes a row of `templates`, where the row that was not
  * used for the longest time gives way. A packet that proves that the client goes on makes a row of
@@ -16,11 +16,12 @@
 #include "maps.h"
 #include "trace.h"
 
-/* The following functions are global, so that the verifier checks them separately. At each of their calls it would have
- * too many states. Their arguments are scalars, since the stack of a call adds to its caller's, and the limit is 512
- * bytes. */
+/* by_template, keep_template and confirm_template are global, so that the verifier checks them separately. At each of
+ * their calls it would have too many states. Their arguments are scalars, since the stack of a call adds to its
+ * caller's, and the limit is 512 bytes. */
 
-/* Whether the real server takes this service's clients. The row may meanwhile be free, or another service's. */
+/* Whether the real server belongs to the service `id`, and has none of the flags `refused`. The server's row may
+ * meanwhile be free, or belong to another service. */
 static __always_inline bool takes_clients(__u32 server_id, __u32 id, __u32 refused)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -28,7 +29,8 @@ static __always_inline bool takes_clients(__u32 server_id, __u32 id, __u32 refus
 	return server && server->service == id && (server->flags & (IPVSD_SERVER_USED | refused)) == IPVSD_SERVER_USED;
 }
 
-/* Returns the server of a template; 0 where it has expired, or the server has one of the flags `refused`. */
+/* Returns the server of a template; 0 where the template has expired, or the server does not take clients
+ * (takes_clients). */
 static __always_inline __u32 template_server(const struct ipvsd_template *template, const struct ipvsd_service *service,
 					     __u32 id, __u32 refused)
 {
@@ -39,7 +41,8 @@ static __always_inline __u32 template_server(const struct ipvsd_template *templa
 	return takes_clients(server_id, id, refused) ? server_id : 0;
 }
 
-/* The forwarding program would find the template that this packet has just made. */
+/* Whether the forwarding program would find the template that this packet has just made. The explaining program has not
+ * written it. */
 static __always_inline bool finds_kept_template(__be32 client, bool has_confirmed)
 {
 #ifdef IPVSD_EXPLAIN
@@ -58,9 +61,10 @@ static __always_inline void trace_template(const struct ipvsd_template *template
 
 #define E2BIG 7 /* what an update of a full map returns */
 
-#define UNCONFIRMED 0x10000 /* beside the server's id */
+#define UNCONFIRMED 0x10000 /* beside the server's id: the template is not a confirmed one */
 
-/* Returns the server of the client's template; 0 where there is none, or it has one of the flags `refused`. */
+/* Returns the server of the client's template, and refreshes the template. Returns 0 where there is no template, or the
+ * server has one of the flags `refused`. UNCONFIRMED is set unless the template is a confirmed one. */
 __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -96,7 +100,8 @@ __noinline int by_template(__u32 id, __be32 client, __u32 refused)
 	return server | unconfirmed;
 }
 
-/* `renews`: the client's confirmed template, if any, is invalid for the packet, and is replaced by this one. */
+/* Gives the client a template. With `renews`, it replaces the client's confirmed template, if there is one, which is
+ * then invalid for the packet. */
 __noinline int keep_template(__u32 id, __be32 client, __u32 server, __u32 renews)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -121,8 +126,8 @@ static __always_inline bool lacks_room_for_templates(void)
 	return table_load.templates_full && (__s32)(ticks() - table_load.templates_full) <= IPVSD_FULL_TICKS;
 }
 
-/* Confirms a client of this server. A valid confirmed template stays. Returns 0 where the client has none, for lack of
- * room, or as the server has one of the flags `left`. */
+/* Gives the client a confirmed template for this server. A valid confirmed template stays, and is refreshed. Returns 1
+ * where the client has one then. Returns 0 for lack of room, or where the server has one of the flags `left`. */
 __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 left)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -141,7 +146,7 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 	}
 	if (!takes_clients(server, id, left))
 		return 0;
-	/* A search for room takes long where there is none. */
+	/* The kernel's search for room takes long in a full map. BPF_EXIST only replaces the client's present row. */
 	error = UPDATE(&confirmed_templates, &key, &made, lacks_room ? BPF_EXIST : BPF_ANY);
 	if (!error)
 		return 1;
@@ -152,8 +157,8 @@ __noinline int confirm_template(__u32 id, __be32 client, __u32 server, __u32 lef
 }
 
 /* Refreshes the client's template by a packet of a flow. `proven` is the server of a proven client; 0: nothing is
- * proven. `left`: IPVSD_SERVER_LEFT_BY_. The function is inlined, as a call would take 32 bytes more of the stack. The
- * path by recorded_server then exceeds the 512 bytes that the verifier of 6.1 allows. */
+ * proven. `left`: IPVSD_SERVER_LEFT_BY_. The function is inlined, as a call would take 32 bytes more of the stack. With
+ * them, the path by recorded_server would exceed the 512 bytes that the verifier of 6.1 allows. */
 static __always_inline void keep_up_template(__u32 id, __be32 client, __u32 proven, __u32 left)
 {
 	if (!proven || !confirm_template(id, client, proven, left))

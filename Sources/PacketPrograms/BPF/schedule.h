@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The schedulers. They return the server id for a new flow, 0 where there is none. */
+/* The schedulers. They return the id of the server for a new flow, or 0 where no server takes new connections. */
 #pragma once
 
 #include "locality.h"
@@ -9,8 +9,8 @@
 #include "thresholds.h"
 #include "trace.h"
 
-/* As in ip_vs_rr.c and ip_vs_wrr.c, an overloaded server loses its turn to the next one. Where all are overloaded, no
- * turn is taken. */
+/* Gives the turn of the slot `position`, whose server takes no new connections, to the next available server. So do
+ * ip_vs_rr.c and ip_vs_wrr.c. Where there is none, returns 0, and gives the turn back. */
 static __always_inline __u32 after_turn(struct ipvsd_service *service, struct slice ring, __u32 position)
 {
 	struct walk walk = walk_from(ring, position, true);
@@ -73,17 +73,17 @@ static __always_inline bool consider(struct search *search, __u32 position)
 	case IPVSD_SCHEDULER_FO: /* ip_vs_fo.c */
 		search->chosen = id;
 		return true;
-	case IPVSD_SCHEDULER_NQ: /* ip_vs_nq.c: an idle one at once, else as sed */
+	case IPVSD_SCHEDULER_NQ: /* ip_vs_nq.c: the first server without active connections, else as sed */
 		if (!counts->active) {
 			search->chosen = id;
 			return true;
 		}
 		__attribute__((fallthrough));
-	case IPVSD_SCHEDULER_SED: /* ip_vs_sed.c: what the load would be with the new connection */
+	case IPVSD_SCHEDULER_SED: /* ip_vs_sed.c: the active connections, with the new one added */
 		overhead = (__u64)counts->active + 1;
 		better = has_less(search, overhead, weight);
 		break;
-	case IPVSD_SCHEDULER_OVF: /* ip_vs_ovf.c: the heaviest that is not over its weight */
+	case IPVSD_SCHEDULER_OVF: /* ip_vs_ovf.c: the highest weight that the active connections do not exceed */
 		better = counts->active <= weight && (!search->chosen || weight > search->weight);
 		break;
 	default: /* ip_vs_lc.c, ip_vs_wlc.c */
@@ -97,7 +97,7 @@ static __always_inline bool consider(struct search *search, __u32 position)
 	return false;
 }
 
-#define COMPARISONS 8 /* in one turn: the call of a callback costs more than a comparison */
+#define COMPARISONS 8 /* in one call of the callback, as the call costs more than a comparison */
 
 static long consider_some(void *map, const __u32 *turn, __u8 *value, struct search *search)
 {
@@ -107,7 +107,7 @@ static long consider_some(void *map, const __u32 *turn, __u8 *value, struct sear
 	return 0;
 }
 
-/* The first one of equal servers is chosen, as in IPVS. */
+/* Returns the best server of the list by its scheduler. Of equal servers it is the first, as in IPVS. */
 static __always_inline __u32 by_search(struct slice list)
 {
 	struct search search = {
@@ -123,8 +123,8 @@ static __always_inline __u32 by_search(struct slice list)
 	return search.chosen;
 }
 
-/* IPVS draws among the available servers. Drawing again gives them the same chances. Where the draws find none, the
- * next available one in the ring is taken. */
+/* Returns an available server by draws from the ring. IPVS draws among the available servers alone. Drawing again gives
+ * them the same chances. Where the draws find none, the next available server in the ring is taken. */
 static __always_inline __u32 draw_slot(struct slice ring, __u64 draw)
 {
 	__u32 index = ipvsd_scale(draw, ring.size);
@@ -156,8 +156,8 @@ static __always_inline __u32 by_two_choices(struct ipvsd_service *service, struc
 	return second->weight * overhead_of(counts) > server->weight * overhead_of(second_counts) ? other : one;
 }
 
-/* As in ip_vs_sh.c. Without fallback the table has no server of weight 0. With fallback the walk starts at twice the
- * bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
+/* Returns sh's choice, as in ip_vs_sh.c. Without fallback the table has no server of weight 0. With fallback the walk
+ * starts at twice the bucket, since ip_vs_sh_get_fallback adds the bucket to the offset and to the hash. */
 static __always_inline __u32 by_source_hash(struct slice table, __be32 client, __be16 client_port,
 					    bool heeds_thresholds)
 {
@@ -172,7 +172,8 @@ static __always_inline __u32 by_source_hash(struct slice table, __be32 client, _
 	return table.falls_back ? walk_from(table, 2 * bucket, heeds_thresholds).chosen : 0;
 }
 
-/* The fallback of ip_vs_mh.c hashes anew. Here it takes the following slots, which are as random in a Maglev table. */
+/* Returns mh's choice. The fallback of ip_vs_mh.c hashes anew. Here it takes the following slots, which are as random
+ * in a Maglev table. */
 static __always_inline __u32 by_maglev_hash(const struct ipvsd_service *service, struct slice list, __be32 client,
 					    __be16 client_port, bool heeds_thresholds)
 {
@@ -233,7 +234,7 @@ static __always_inline __u32 choose_stateless(struct ipvsd_service *service, __b
 	return by_maglev(service, client, client_port);
 }
 
-/* The packet's state at its destination. */
+/* The service of a packet. */
 struct service_entry {
 	struct ipvsd_service *service;
 	__u32 id;
@@ -248,9 +249,10 @@ static __always_inline bool lookup_service(__u32 id, __u32 flags, struct service
 	return entry->service != NULL;
 }
 
-/* Global functions, as in persistence.h. */
+/* The four __noinline functions below are global for the reasons in persistence.h. */
 
-/* `left`: IPVSD_SERVER_LEFT_BY_ */
+/* Returns the server of a new connection. For a persistent service it is that of the client's template, or else the
+ * client gets a template. `left`: IPVSD_SERVER_LEFT_BY_. */
 __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_port, __u32 left)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -261,7 +263,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	if (!(flags & IPVSD_SERVICE_PERSISTENT))
 		return choose(service, client, client_port);
 	server = by_template(id, client, left);
-	/* The datagram's client has sent one before. */
+	/* This is at least the client's second datagram, and confirms the client. */
 	if (server & UNCONFIRMED && left == IPVSD_SERVER_LEFT_BY_DATAGRAMS)
 		confirm_template(id, client, server & 0xffff, left);
 	if (server)
@@ -276,7 +278,7 @@ __noinline int choose_new(__u32 id, __u32 flags, __be32 client, __u32 client_por
 	return server;
 }
 
-/* Returns the next available server of a ring after one that takes no new connections. */
+/* Returns the next available server of a ring after the slot `position`, whose server takes no new connections. */
 __noinline int pass_turn(__u32 id, __u32 position)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -288,8 +290,9 @@ __noinline int pass_turn(__u32 id, __u32 position)
 	return ring.size ? after_turn(service, ring, position) : 0;
 }
 
-/* The choice without a record is the same for all connections of a persistent client. A client moves only with a new
- * connection, and this packet may belong to an old one. */
+/* Returns the server of a packet without an entry. It is the same for all connections of a persistent client. A server
+ * with IPVSD_SERVER_MOVES also counts, since a client moves only with a new connection, and this packet may be of an
+ * old one. */
 __noinline int reselect_stateless(__u32 id, __u32 flags, __be32 client, __u32 client_port)
 {
 	struct ipvsd_service *service = bpf_map_lookup_elem(&services, &id);
@@ -317,8 +320,8 @@ __noinline int maglev_excluding(__u32 id, __be32 client, __u32 client_port, __u3
 	return other == silent ? 0 : other;
 }
 
-/* Returns the server of a new connection. In the common case, an available server's turn takes no call. `limited`: the
- * server may have a threshold, which the connection may exceed. */
+/* Returns the server of a new connection. In the common case, the turn of an available server, it makes no call.
+ * `limited`: the server may have a threshold, so that note_connection has to follow. */
 static __always_inline __u32 select_server(const struct service_entry *entry, __be32 client, __be16 client_port,
 					   __u32 left, bool *limited)
 {
@@ -345,8 +348,8 @@ static __always_inline __u32 stateless_server(const struct service_entry *entry,
 	return reselect_stateless(entry->id, entry->flags, client, client_port) & 0xffff;
 }
 
-/* Returns another server than the silent one; 0 where there is none. The scheduler may name the silent server again,
- * and a hash always does. */
+/* Returns another server than the silent one; 0 where none is found, or the one that is found is overloaded. The
+ * scheduler may name the silent server again, and a hash always does. Then the Maglev table decides. */
 static __always_inline __u32 select_excluding(const struct service_entry *entry, __be32 client, __be16 client_port,
 					      __u32 silent)
 {
@@ -363,9 +366,10 @@ static __always_inline __u32 select_excluding(const struct service_entry *entry,
 	return other;
 }
 
-#define PERSISTENCE_LAG_SHIFT 3 /* 1/8 of the persistence, in ticks: a template ends that much too early at most */
+#define PERSISTENCE_LAG_SHIFT 3 /* 1/8 of the persistence: a template ends that much too early at most */
 
-/* Returns the ticks by which the stamp of a flow may lag. Packets that refresh it also keep the template. */
+/* Returns the ticks by which the stamp of a flow may lag. A packet that refreshes the stamp also refreshes the client's
+ * template. */
 static __always_inline __u32 longest_lag(const struct service_entry *entry)
 {
 	return entry->flags & IPVSD_SERVICE_PERSISTENT ? entry->service->persistence >> PERSISTENCE_LAG_SHIFT : 0xffff;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* Lowers the MSS in SYN-ACKs from a VIP where nftables cannot, on tc egress of a real server's NIC. By then netfilter
- * has put the VIP into the answers of containers. All packets go on to the next filter. */
+/* Lowers the MSS in SYN-ACKs from a VIP where nftables cannot. The program is on tc egress of a real server's NIC.
+ * There, netfilter has already put the VIP into the answers of containers. All packets go on to the next filter. */
 #include <linux/pkt_cls.h>
 #include <stddef.h>
 
@@ -16,10 +16,10 @@
 
 const volatile struct {
 	__be32 vip;
-	__u32 size; /* 0: what the interface's MTU leaves room for */
+	__u32 size; /* largest MSS; 0: what the interface's MTU leaves room for */
 } settings;
 
-/* Returns the offset of the value of the MSS option; 0: there is none. */
+/* Returns the offset of the value of the MSS option; 0: there is no such option. */
 static __always_inline __u32 find_mss(struct __sk_buff *skb, __u32 at, __u32 end)
 {
 	__u8 kind, length;
@@ -75,7 +75,7 @@ int lower_mss(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	to = bpf_htons(size);
 	bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
-	/* The sum has 16-bit words, and options need not begin with one. */
+	/* The checksum is over 16-bit words, and an option need not begin at one. */
 	if (at & 1) {
 		from = __builtin_bswap16(from);
 		to = __builtin_bswap16(to);

@@ -8,7 +8,8 @@
 #include "schedule.h"
 #include "trace.h"
 
-/* Whether a server is silent: clients have sent SYNs, and no ACK has completed a handshake. */
+/* Whether a server is silent. It then has settings.silent_after unanswered SYNs or more, and no ACK has completed a
+ * handshake for IPVSD_SILENT_TICKS. */
 static __always_inline bool is_silent(const struct packet *packet, const struct flow_reference *flow, __u32 server_id)
 {
 	struct ipvsd_conn_counts *counts = bpf_map_lookup_elem(&conn_counts, &server_id);

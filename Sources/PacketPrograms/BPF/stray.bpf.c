@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* The program for interfaces without the packet program. By default a Linux host answers ARP for all of its addresses
- * on all of its interfaces. Here the requests for a VIP are left unanswered. Packets for a service are counted, and go
- * on to the director's own stack unchanged. */
+ * on all of its interfaces. This program drops requests for a VIP where its row says so (IPVSD_STRAY_SILENT). Packets
+ * for a service are counted, and go on to the director's own stack unchanged. */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <stddef.h>
@@ -9,7 +9,8 @@
 #include "maps.h"
 #include "packet.h"
 
-/* RFC 826, behind the Ethernet header. linux/if_arp.h does not compile for this target. */
+/* Offsets behind the Ethernet header, and a value of the operation (RFC 826). linux/if_arp.h does not compile for this
+ * target. */
 #define ARP_OPERATION 6
 #define ARP_TARGET 24
 #define ARP_REQUEST 1
@@ -67,7 +68,7 @@ static __always_inline void on_ip(struct __sk_buff *skb)
 SEC("tc")
 int stray(struct __sk_buff *skb)
 {
-	/* A VLAN device has the program of its own. */
+	/* A tagged packet is for a VLAN device, on which the program is attached, too. */
 	if (skb->vlan_present || skb->pkt_type == PACKET_OTHERHOST)
 		return TC_ACT_UNSPEC;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))

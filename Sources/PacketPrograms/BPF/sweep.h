@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The sweep frees expired flows and old overflow marks. The daemon runs it. Without a daemon, expired connections would
- * count for ever, against thresholds and as half-open. Packets of new flows then run it. */
+/* The sweep frees expired and abandoned flows, and clears old overflow marks. The daemon runs the sweep. Without a
+ * daemon, expired connections would count for ever, against thresholds and as half-open. Packets of new flows then run
+ * it. */
 #pragma once
 
 #include "flows.h"
@@ -14,16 +15,17 @@ struct sweep_context {
 	__u16 longest; /* of the time-outs */
 };
 
-/* A handshake with a dead server does not complete, and a retransmitted SYN is scheduled anew. Until its expiry it
- * would count as active, and keep new flows from the returning server. */
+/* Whether the flow is an idle half-open connection to a server that is down. The connection does not complete, and a
+ * retransmitted SYN is scheduled anew. Until its expiry the connection would count as active, and keep new flows from
+ * the returning server. */
 static __always_inline bool is_abandoned(__u64 value, __u16 now)
 {
 	return ipvsd_flow_state(value) == IPVSD_STATE_SYN_RECV && age_of(value, now) >= IPVSD_ABANDONED_TICKS &&
 	       server_has(ipvsd_flow_server(value), IPVSD_SERVER_DOWN);
 }
 
-/* Clears two marks at a time, unless another CPU has just set one of them. Without its mark, that CPU's flow would not
- * be found. */
+/* Clears the marks that are older than `longest` ticks, two at a time, unless another CPU has just set one of the two.
+ * Without its mark, that CPU's flow would not be found. */
 static __always_inline void forget_marks(__u32 *marks, __u16 now, __u32 longest)
 {
 	for (int i = 0; i < IPVSD_OVERFLOW_BUCKETS / 2; i++) {
@@ -79,7 +81,7 @@ static long sweep_bucket(void *map, const __u32 *turn, void *value, struct sweep
 	return 0;
 }
 
-/* One run, of IPVSD_SWEEP_BUCKETS buckets. A whole pass would keep the CPU from all other tasks. */
+/* Does one run of the sweep, over IPVSD_SWEEP_BUCKETS buckets. A whole pass would keep the CPU from all other tasks. */
 static __always_inline void sweep_from(__u32 first)
 {
 	struct sweep_context context = { .first = first, .now = ticks(), .longest = longest_timeout() };
@@ -89,10 +91,10 @@ static __always_inline void sweep_from(__u32 first)
 
 #define RUNS_OF_A_STEP 4
 
-/* The sweep by packets continues where its last step stopped. */
+/* The bucket at which the next step of the sweep by packets begins. */
 static __u32 step_position;
 
-/* A global function, as find_in_flows. */
+/* Does some runs of the sweep, for a packet. A global function, for the reasons of find_in_flows. */
 __noinline int sweep_step(void)
 {
 	for (int i = 0; i < RUNS_OF_A_STEP; i++) {
@@ -113,7 +115,7 @@ static __always_inline void gc_without_daemon(void)
 {
 	__u32 now = ticks(), last = table_load.last_inline_gc;
 
-	/* Without writes, a sweep would free nothing. */
+	/* The explaining program does not write, so that its sweep would free nothing. */
 	if (EXPLAINS || last == now || !daemon_absent(now))
 		return;
 	if (COMPARE_AND_SWAP(&table_load.last_inline_gc, last, now) == last)

@@ -34,7 +34,8 @@ static __always_inline __u32 slot(__u32 index)
 	return group ? group->server[index % IPVSD_SLOT_GROUP] : 0;
 }
 
-/* The result is the same on every director. With port 0 it depends on the address alone. */
+/* Returns the index in a Maglev table for a client, which is the same on every director. With port 0 it depends on the
+ * address alone. */
 static __always_inline __u32 maglev_slot(struct slice table, __be32 client, __be16 client_port)
 {
 	return ipvsd_scale(ipvsd_maglev_hash(bpf_ntohl(client), bpf_ntohs(client_port)), table.size);
@@ -54,7 +55,7 @@ static __always_inline __u32 by_maglev(const struct ipvsd_service *service, __be
 }
 
 /* For loops by bpf_for_each_map_elem, which calls the callback for each element. bpf_loop needs Linux 5.17, and the
- * verifier of 6.1 rejects a plain loop of this length. Never read or written. */
+ * verifier of 6.1 rejects a plain loop of this length. The elements are never read or written. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, IPVSD_LIST_LIMIT); /* also IPVSD_SWEEP_BUCKETS */
@@ -64,12 +65,12 @@ struct {
 
 _Static_assert(IPVSD_LIST_LIMIT == IPVSD_SWEEP_BUCKETS, "one map gives both loops their iterations");
 
-/* Returns 0 as an unknown value to the verifier. A variable that a callback writes must not begin as a constant.
- * Kernels before 6.7 verify a callback only for the state of its first call, and remove the branches that this call
- * does not take. */
+/* A zero that the verifier does not know. A variable that a callback writes must not begin as a constant. Kernels
+ * before 6.7 verify a callback only for the state of its first call, and remove the branches that this call does not
+ * take. */
 static volatile __u32 opaque_zero;
 
-/* ip_vs_dest_conn_overhead */
+/* IPVS's ip_vs_dest_conn_overhead. */
 static __always_inline __u64 overhead_of(const struct ipvsd_conn_counts *counts)
 {
 	return ((__u64)counts->active << 8) + counts->inactive;
@@ -105,7 +106,8 @@ static long walk_on(void *map, const __u32 *turn, __u8 *value, struct walk *walk
 	return 0;
 }
 
-/* Returns the first available server, from a slot on and around. */
+/* Walks from the slot `from` on, and around, to the first server with a weight. With `heeds_thresholds`, that server
+ * must not be overloaded either. `chosen` is 0 where there is none. `passed` counts the visited slots. */
 static __always_inline struct walk walk_from(struct slice table, __u32 from, bool heeds_thresholds)
 {
 	struct walk walk = {

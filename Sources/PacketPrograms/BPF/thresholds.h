@@ -14,8 +14,8 @@ static __always_inline bool is_overloaded(const struct ipvsd_server *server, con
 					   (server->overloaded && connections >= server->lower_threshold));
 }
 
-/* Updates the mark after a connection was added. Between two additions connections only end, so that this and
- * `is_overloaded` together miss no crossing of a threshold. */
+/* Updates `overloaded` after a connection was added. Between two additions connections only end, so that this function
+ * and `is_overloaded` together miss no crossing of a threshold. */
 static __always_inline void note_connection(__u32 server_id)
 {
 	struct ipvsd_server *server = bpf_map_lookup_elem(&servers, &server_id);
@@ -31,7 +31,7 @@ static __always_inline void note_connection(__u32 server_id)
 	if (connections >= server->upper_threshold)
 		WRITE(server->overloaded = 1);
 	else if (connections <= server->lower_threshold && server->overloaded)
-		WRITE(server->overloaded = 0); /* it was below before this one */
+		WRITE(server->overloaded = 0); /* without this connection, they were fewer than the lower one */
 }
 
 static __always_inline bool exceeds_threshold(const struct ipvsd_server *server, __u32 server_id)

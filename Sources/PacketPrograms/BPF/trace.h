@@ -40,17 +40,17 @@ struct ipvsd_trace trace SEC(".data.trace");
 		}                                                                                                      \
 	} while (0)
 
-/* The value before. */
+/* Adds, and gives the value before the addition. */
 #define FETCH_AND_ADD(place, amount)                                                                                   \
 	(EXPLAINS ? *(volatile __typeof__(*(place)) *)(place) : __sync_fetch_and_add(place, amount))
 
-/* 0, or a negative errno. The errno is an int, and not libbpf's long. Before Linux 6.4 the verifier calls the map's
- * function directly, whose int does not extend the sign to the upper half of the register. */
+/* Updates a map, and gives 0 or a negative errno. The errno is an int, and not libbpf's long. Before Linux 6.4 the
+ * program calls the map's function directly, whose int does not extend the sign to the upper half of the register. */
 #define UPDATE(map, key, value, flags) (EXPLAINS ? 0 : (int)bpf_map_update_elem(map, key, value, flags))
 
 #define COMPARE_AND_SWAP(place, old, new) (EXPLAINS ? (old) : __sync_val_compare_and_swap(place, old, new))
 
-/* ---- Choices of real servers. The parts of one are traced before the choice itself. ---- */
+/* ---- Choices of real servers. The parts of a choice are traced before its server. ---- */
 
 #define TRACED_CHOICE trace.choice[trace.choices & (IPVSD_CHOICES - 1)]
 
@@ -70,7 +70,7 @@ static __always_inline void trace_slot(__u32 slot, __u32 slots, bool by_port)
 
 static __always_inline void trace_passed(__u32 passed) { TRACE(TRACED_CHOICE.passed = passed); }
 
-/* `server` 0: there is none. */
+/* Traces the chosen server, and ends the choice. `server` 0: there is none. */
 static __always_inline void trace_choice(__u32 server)
 {
 	TRACE(TRACED_CHOICE.server = server);
@@ -78,7 +78,7 @@ static __always_inline void trace_choice(__u32 server)
 	TRACE(trace.choices++);
 }
 
-/* The flow that was found is scheduled anew. */
+/* Traces that the flow that was found is scheduled anew. */
 static __always_inline void trace_rescheduled(enum ipvsd_fate fate, enum ipvsd_occasion occasion)
 {
 	TRACE(trace.fate = fate);

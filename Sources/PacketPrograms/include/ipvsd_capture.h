@@ -9,12 +9,12 @@
  * is 32 KiB at most. */
 #define IPVSD_CAPTURE_SNAPLEN 16000
 
-#define IPVSD_CAPTURE_IN 1u  /* as it came in */
-#define IPVSD_CAPTURE_OUT 2u /* as it left: encapsulated, or the director's answer */
+#define IPVSD_CAPTURE_IN 1u  /* the frame as it came in */
+#define IPVSD_CAPTURE_OUT 2u /* the frame as it left: encapsulated, or the director's answer */
 
-/* The filter, in .rodata. A field of 0 matches all packets. */
+/* The filter, in .rodata. An address, mask, port, protocol or `counters` of 0 matches all packets. */
 struct ipvsd_capture_filter {
-	__u64 counters; /* bit n: packets that IPVSD_ counter n counted; one of the bits is enough */
+	__u64 counters; /* bit n: packets that counter n of enum ipvsd_counter counted; one of the bits is enough */
 	__be32 client;
 	__be32 client_mask;
 	__be32 vip;
@@ -34,13 +34,13 @@ struct ipvsd_capture_filter {
 struct ipvsd_captured {
 	__u64 arrived;
 	__u64 left;
-	__u64 counters; /* bit n: it counted IPVSD_ counter n */
+	__u64 counters; /* bit n: counter n of enum ipvsd_counter counted the packet */
 	__u32 ingress;  /* ifindex */
 	__u32 verdict;  /* XDP_ */
-	__be32 server;  /* outer destination, 0 where it was not encapsulated */
+	__be32 server;  /* outer destination; 0: the packet was not encapsulated */
 	__u32 before_length;
 	__u32 before_captured;
-	__u32 after_length; /* 0: it did not leave */
+	__u32 after_length; /* 0: the program sent no frame */
 	__u32 after_captured;
 	__u32 lost; /* packets of the ingress interface that found no room in the ring, so far */
 };

@@ -54,7 +54,7 @@ IPVSD_INLINE __u32 ipvsd_filter_bit(__be32 vip) { return vip * IPVSD_GOLDEN_RATI
 
 IPVSD_INLINE __u32 ipvsd_filter_word(__be32 vip) { return ipvsd_filter_bit(vip) >> 6 & (IPVSD_FILTER_WORDS - 1); }
 
-/* Whether `address` may be a VIP. False is certain. */
+/* Whether `address` may be a VIP. Only a false result is certain. */
 IPVSD_INLINE __u64 ipvsd_filter_has(const __u64 *filter, __be32 address)
 {
 	return filter[ipvsd_filter_word(address)] >> (ipvsd_filter_bit(address) & 63) & 1;
@@ -67,11 +67,12 @@ IPVSD_INLINE void ipvsd_filter_set(__u64 *filter, __be32 vip)
 
 /* ---- The listeners' buckets ---- */
 
-/* struct ipvsd_listener_key in a register. To load it whole after stores of its parts is slow. */
+/* Returns the bytes of a struct ipvsd_listener_key as a word, from registers. A load of the whole structure after
+ * stores of its fields would be slow. */
 IPVSD_INLINE __u64 ipvsd_listener_word(__be32 vip, __be16 port, __u8 protocol)
 {
 	return vip | (__u64)port << 32 | (__u64)protocol << 48;
 }
 
-/* `shift`: 64 less the logarithm of the number of buckets. */
+/* Returns the bucket of a listener. `shift` is 64 less the binary logarithm of the number of buckets. */
 IPVSD_INLINE __u32 ipvsd_listener_index(__u64 word, __u32 shift) { return word * IPVSD_GOLDEN_RATIO_64 >> shift; }

@@ -35,9 +35,8 @@ enum ipvsd_flow_place {
 
 /* The packet's effect on the flow table. */
 enum ipvsd_recording {
-	IPVSD_RECORDING_UNASKED,
-	/* The service schedules single packets, or too many connections are half-open. */
-	IPVSD_RECORDING_NONE, /* by the service's or the flood's rule */
+	IPVSD_RECORDING_UNASKED, /* the packet needs no new entry */
+	IPVSD_RECORDING_NONE,    /* the service schedules single packets, or too many connections are half-open */
 	IPVSD_RECORDING_RECORDED,
 	IPVSD_RECORDING_RENEWED, /* in place of the flow's own entry */
 	IPVSD_RECORDING_EVICTING,
@@ -45,7 +44,7 @@ enum ipvsd_recording {
 };
 
 enum ipvsd_method {
-	IPVSD_METHOD_SCHEDULER, /* of the service */
+	IPVSD_METHOD_SCHEDULER, /* the service's scheduler, see ipvsd_choice.scheduler */
 	IPVSD_METHOD_TEMPLATE,
 	IPVSD_METHOD_MAGLEV,
 };
@@ -58,46 +57,46 @@ enum ipvsd_method {
 #define IPVSD_NO_SLOT 0xffffffffu
 
 struct ipvsd_choice {
-	__u32 server; /* 0: there is none */
-	__u32 slot;   /* that is looked at first, or IPVSD_NO_SLOT */
-	__u32 slots;  /* of the table; 0: none is looked into */
-	__u32 passed; /* slots whose servers take no new connections */
+	__u32 server; /* the id; 0: there is none */
+	__u32 slot;   /* the slot that is looked at first, or IPVSD_NO_SLOT */
+	__u32 slots;  /* the number of slots of the table; 0: the choice uses no table */
+	__u32 passed; /* the number of slots that were skipped, as their servers take no new connections */
 	__u8 occasion;
 	__u8 method;
 	__u8 scheduler; /* IPVSD_SCHEDULER_, for IPVSD_METHOD_SCHEDULER */
-	__u8 by_port;   /* the client's port counts for the hash */
+	__u8 by_port;   /* 1: the hash includes the client's port */
 };
 
 #define IPVSD_CHOICES 2
 
-/* Ids are 0 where the packet ends before. */
+/* An id is 0 where the packet ends before the id is known. */
 struct ipvsd_trace {
-	__u64 counted;                             /* the counters, each plus 1 in a byte, the last one lowest */
-	__u64 flow_value;                          /* of the entry that was found */
-	struct ipvsd_template template_found;      /* of a persistent service's client */
-	struct ipvsd_template template_kept;       /* that the packet would leave, of template_client */
+	__u64 counted;                        /* a byte for each counter: its number plus 1; the last one is lowest */
+	__u64 flow_value;                     /* of the entry that was found; 0: none */
+	struct ipvsd_template template_found; /* the client's template, in a persistent service */
+	struct ipvsd_template template_kept;  /* the template that the packet would make for template_client */
 	struct ipvsd_choice choice[IPVSD_CHOICES]; /* in their order; the last one counts */
 	__u32 choices;
 	__u32 tick;
 	__u32 service;
 	__u32 service_flags; /* IPVSD_SERVICE_ */
 	__u32 flow_bucket;
-	__u32 server; /* that the packet goes to */
+	__u32 server; /* the id of the real server that the packet goes to */
 	__u32 next_hop;
-	__be32 outer_source; /* one that varies by the flow */
-	__be32 template_client;
+	__be32 outer_source;    /* the outer source where it varies by flow, else 0 */
+	__be32 template_client; /* the client's address, masked by the service's netmask */
 	__u8 flow_way;
 	__u8 flow_place;
 	__u8 is_in_own_half;
 	__u8 fate;
-	__u8 occasion; /* of the next choice */
+	__u8 occasion; /* enum ipvsd_occasion, of the next choice */
 	__u8 recording;
-	__u8 forgettings;             /* IPVSD_FORGETTING_, of a packet without a connection */
-	__u8 is_template_heeded;      /* for a new connection */
+	__u8 forgettings;             /* IPVSD_FORGETTING_, of a packet without an entry */
+	__u8 is_template_heeded;      /* a new connection would follow the client's template */
 	__u8 is_unattended;           /* no daemon sweeps the flow table */
-	__u8 is_template_confirmed;   /* the one that is found */
-	__u8 is_template_renewed;     /* the one that is kept takes the place of a confirmed one */
-	__u8 lacks_room_for_template; /* so the client gets none */
+	__u8 is_template_confirmed;   /* template_found is in confirmed_templates */
+	__u8 is_template_renewed;     /* template_kept would replace the client's confirmed template, if any */
+	__u8 lacks_room_for_template; /* the client gets no template, as confirmed_templates is full */
 };
 
 _Static_assert(sizeof(struct ipvsd_choice) == 20, "map value layout");

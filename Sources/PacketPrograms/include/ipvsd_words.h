@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The words of tables that hold several fields. One store or compare-and-swap changes them together. */
+/* The words of rows that hold several fields each. One store or compare-and-swap changes all fields of a word. */
 #pragma once
 
 #include "ipvsd_abi.h"
@@ -7,7 +7,8 @@
 
 /* ---- Flow table ---- */
 
-/* key: client address __be32 << 32 | client port __be16 << 16 | number of the VIP and the protocol (ipvsd_listener_value). */
+/* key: client address __be32 << 32 | client port __be16 << 16 | destination, the number of the VIP and the protocol
+ * (ipvsd_listener_value). */
 IPVSD_INLINE __u64 ipvsd_flow_key(__be32 client, __be16 client_port, __u16 destination)
 {
 	return (__u64)client << 32 | (__u64)client_port << 16 | destination;
@@ -36,10 +37,10 @@ IPVSD_INLINE __be16 ipvsd_flow_port(__u64 value) { return value >> IPVSD_FLOW_PO
 IPVSD_INLINE __u32 ipvsd_flow_server(__u64 value) { return value >> IPVSD_FLOW_SERVER_SHIFT & 0xffff; }
 IPVSD_INLINE __u32 ipvsd_flow_state(__u64 value) { return value >> IPVSD_FLOW_STATE_SHIFT & 0xf; }
 
-/* The bits of a flow's hash. The lower ones name its bucket. */
-#define IPVSD_HASH_SECOND_SHIFT 25 /* from here on: the second bucket */
+/* The parts of a flow's hash. The lowest bits name the flow's bucket. */
+#define IPVSD_HASH_SECOND_SHIFT 25 /* the bits from this one on name the second bucket */
 #define IPVSD_HASH_HALF_SHIFT 49   /* bit 51: the half, 0 or IPVSD_HALF */
-#define IPVSD_HASH_TAG_SHIFT 52    /* the uppermost: the tag */
+#define IPVSD_HASH_TAG_SHIFT 52    /* the uppermost bits: the tag */
 
 /* Destination port and tag, at their places in the value. */
 IPVSD_INLINE __u64 ipvsd_flow_identity(__be16 port, __u64 hash)
@@ -65,7 +66,7 @@ IPVSD_INLINE __u32 ipvsd_flow_bucket(__u64 hash, __u32 mask) { return hash & mas
 IPVSD_INLINE __u32 ipvsd_flow_second_bucket(__u64 hash, __u32 mask) { return hash >> IPVSD_HASH_SECOND_SHIFT & mask; }
 IPVSD_INLINE __u32 ipvsd_flow_half(__u64 hash) { return hash >> IPVSD_HASH_HALF_SHIFT & IPVSD_HALF; }
 
-/* Another CPU's stamp may be that many ticks ahead of a `now` that was read before. */
+/* The largest number of ticks by which another CPU's stamp may be ahead of a `now` that was read before. */
 #define IPVSD_STAMP_AHEAD 16
 
 IPVSD_INLINE __u16 ipvsd_stamp_age(__u16 stamp, __u16 now)
@@ -75,14 +76,14 @@ IPVSD_INLINE __u16 ipvsd_stamp_age(__u16 stamp, __u16 now)
 	return age > 0xffff - IPVSD_STAMP_AHEAD ? 0 : age;
 }
 
-/* The stamp 0 stands for "never". */
+/* Returns the stamp of `now`, which is 1 for tick 0, since the stamp 0 stands for "never". */
 IPVSD_INLINE __u16 ipvsd_stamp_of_now(__u16 now) { return now ? now : 1; }
 
-/* Row and place of a bucket's marks in struct ipvsd_overflow. */
+/* The row of a bucket's marks in the map `overflows`, and their place in that row. */
 IPVSD_INLINE __u32 ipvsd_overflow_row(__u32 bucket) { return bucket / IPVSD_OVERFLOW_BUCKETS; }
 IPVSD_INLINE __u32 ipvsd_overflow_place(__u32 bucket) { return bucket % IPVSD_OVERFLOW_BUCKETS; }
 
-/* IPVS's tcp_state_active_table. */
+/* Whether a connection in this state counts as active, as in IPVS's tcp_state_active_table. */
 IPVSD_INLINE int ipvsd_state_is_active(__u32 state)
 {
 	return state == IPVSD_STATE_SYN_RECV || state == IPVSD_STATE_ESTABLISHED || state == IPVSD_STATE_BARE_ACK;
@@ -93,16 +94,16 @@ IPVSD_INLINE int ipvsd_state_is_closing(__u32 state)
 	return state == IPVSD_STATE_FIN_WAIT || state == IPVSD_STATE_TIME_WAIT || state == IPVSD_STATE_CLOSE;
 }
 
-/* The rank of an entry, by which it gives way to a new flow. Entries younger than IPVSD_YOUNG_TICKS stay, as the key of
- * a fresh one may not be stored yet. Without the last two ranks, a spoofed datagram, or SYN and ACK, would hold its
- * entry for minutes. */
+/* The rank of an entry, by which it gives way to a new flow: the highest rank first. Entries younger than
+ * IPVSD_YOUNG_TICKS never give way, as the key of a fresh entry may not be stored yet. Without RANK_BARE_ACK and
+ * RANK_ONE_DATAGRAM, a spoofed pair of SYN and ACK, or a spoofed datagram, would hold an entry for minutes. */
 enum ipvsd_eviction_rank {
 	IPVSD_RANK_NEVER,
 	IPVSD_RANK_BARE_ACK,
 	IPVSD_RANK_ONE_DATAGRAM,
 	IPVSD_RANK_CLOSED,
 	IPVSD_RANK_HALF_OPEN,
-	IPVSD_RANK_FREE, /* or expired: no flow is lost */
+	IPVSD_RANK_FREE, /* free or expired: no flow is lost */
 };
 
 #define IPVSD_YOUNG_TICKS 2
@@ -149,7 +150,8 @@ IPVSD_INLINE __u32 ipvsd_slice_scheduler(__u64 slice)
 	return slice >> IPVSD_SLICE_SCHEDULER_SHIFT & ~IPVSD_SCHEDULER_FLAGS;
 }
 
-/* Whether every director makes the same choice for a client, so that packets without a connection need no record. */
+/* Whether the scheduler is sh or mh, which make the same choice for a client on every director. A packet then finds its
+ * server without an entry. */
 IPVSD_INLINE _Bool ipvsd_scheduler_is_hash(__u32 scheduler) { return scheduler >= IPVSD_SCHEDULER_SH; }
 
 /* ---- Words of rows ---- */
@@ -176,7 +178,7 @@ IPVSD_INLINE __u64 ipvsd_mac_word(const __u8 *mac)
 
 IPVSD_INLINE _Bool ipvsd_mac_is_complement(__u64 word) { return word >> 48; }
 
-/* The six bytes of a MAC whose word is no complement. */
+/* Writes the six bytes of a MAC to `mac`. `word` must not be a complement. */
 IPVSD_INLINE void ipvsd_mac_bytes(__u64 word, __u8 *mac)
 {
 	for (int i = 0; i < 6; i++)
