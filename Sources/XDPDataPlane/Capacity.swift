@@ -96,13 +96,13 @@ extension Capacity {
         return joined
     }
 
-    /// Enlarges the capacity for the rows that are held and the rows that are needed besides. Throws ENOSPC where the
-    /// largest table is too small.
+    /// Enlarges the capacity for the rows that are held and the rows that are needed besides. Throws ENOSPC where even
+    /// the largest table of services or real servers is too small.
     mutating func makeRoom(for demand: TableDemand) throws(BPFError) {
         for rows in [demand.services, demand.servers] {
             if let refusal = rows.refusal(most: Self.mostRows - 1) { throw refusal }
         }
-        // At most half full, as a key without a place in its bucket costs a look-up in a hash table.
+        // The cache is at most half full, as a key without a place in its bucket costs a look-up in a hash table.
         listenerBuckets = Self.powerOfTwo(atLeast: demand.listenerKeys / 2, minimum: listenerBuckets)
         services = Self.powerOfTwo(atLeast: demand.services.size, minimum: services)
         // The table of paths has twice as many rows.
@@ -116,7 +116,7 @@ extension Capacity {
 
 extension XDPDataPlane {
     /// Whether the tables have room for these connections and services besides the rows that they hold. Throws ENOSPC
-    /// where the largest tables would have none.
+    /// where even the largest tables would have no room.
     func hasRoom(connections: Int, services: [VirtualService]) throws(BPFError) -> Bool {
         var wanted = Capacity(connections: connections, services: services)
         try wanted.makeRoom(for: heldRows.demand(of: services))

@@ -31,8 +31,8 @@ public struct CheckPrograms {
         traffic = try BPFMap(name: Self.trafficMap, descriptor: try object.descriptor(ofMap: Self.trafficMap))
     }
 
-    /// Returns the counts of a real server's checks, which wrap around; nil where none are kept. `begins`: absent
-    /// counts begin at zero.
+    /// Returns the counts of a real server's checks, which wrap around; nil where none are kept. With `begins`, absent
+    /// counts are made, and begin at zero.
     public func traffic(
         server id: UInt32, by transport: CheckTransport, begins: Bool
     ) throws(BPFError) -> CheckTraffic? {

@@ -157,7 +157,8 @@ public final class DirectorMaps: Sendable {
         return Dictionary(uniqueKeysWithValues: PacketCounter.all.map { ($0.name, sums[$0.index]) })
     }
 
-    /// Returns the sums over all CPUs, indexed by `ipvsd_counter`, with the sums of the previous layout.
+    /// Returns each counter's sum over all CPUs, indexed by `ipvsd_counter`. The counts of the previous layout are
+    /// added.
     func counterSums() throws(BPFError) -> [UInt64] {
         var sums = [UInt64](repeating: 0, count: Int(IPVSD_COUNTER_ROOM))
         try counters?.addWords(to: &sums)
@@ -180,7 +181,7 @@ public final class DirectorMaps: Sendable {
 }
 
 extension BPFMap where Key == UInt32 {
-    /// Adds each CPU's words of the first row.
+    /// Adds the words of the first row, of all CPUs, to the sums.
     fileprivate func addWords(to sums: inout [UInt64]) throws(BPFError) {
         for cpu in try values(for: 0) {
             withUnsafeBytes(of: cpu) { raw in

@@ -14,10 +14,11 @@ public struct EgressFinder {
     private let maps: DirectorMaps
     private var interfaces: [Mark: UInt32] = [:]
     private var read: ContinuousClock.Instant?
-    /// Paths change seldom, and to read all of them for each frame of a removed path would take long.
+    /// The shortest time between two readings of all paths. To read them for each frame of a removed path would take
+    /// long.
     private static let pause = Duration.milliseconds(100)
 
-    /// Nil where there is no data plane below `directory`.
+    /// Opens the maps; nil where there is no data plane below `directory`.
     public init?(directory: String) throws {
         guard let maps = try DirectorMaps(directory: directory, writable: false) else { return nil }
         self.maps = maps

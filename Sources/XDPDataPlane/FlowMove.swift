@@ -16,7 +16,7 @@ struct FlowMove {
 
     private let maps: DirectorMaps
     private let seed: UInt64
-    /// The tick; nil: it is not known.
+    /// The present tick; nil: it is not known, and no flow counts as expired.
     private let now: UInt16?
     /// The time-out of each state, in ticks.
     private let timeouts: [UInt16]
@@ -43,7 +43,8 @@ struct FlowMove {
     /// has left the entry.
     @discardableResult
     mutating func move(_ entry: FlowEntry, to newKey: (_ key: UInt64, _ value: UInt64) -> UInt64?) -> Bool {
-        // A packet may change the entry, a few times in a second at most.
+        // Where a packet changes the entry meanwhile, the move is repeated. Packets do so a few times in a second at
+        // most.
         while true {
             let value = entry.loadValue()
             guard value != 0, let key = newKey(entry.loadKey(), value) else { return false }
@@ -56,8 +57,8 @@ struct FlowMove {
                 if case .noRoom = place { maps.markOverflow(home.bucket, stamp: now ?? ipvsd_flow_stamp(value)) }
                 return true
             }
-            // The entry has changed, so the copy is withdrawn. A packet that found the copy has made it a connection of
-            // its own.
+            // The entry has changed, so the copy is withdrawn. Where a packet has changed the copy, too, the copy stays
+            // as a connection of its own, and is counted.
             if case .entry(let copy) = place, !copy.swapValue(moved, for: 0) { maps.countConnection(of: moved, 1) }
         }
     }
@@ -92,7 +93,7 @@ struct FlowMove {
             }
         }
         for index in [home.bucket, home.second] {
-            // The stamp is never older than the flow or a present mark.
+            // The mark gets the later one of the flow's stamp and the present tick.
             let stamp = ipvsd_flow_stamp(value)
             if index == home.second {
                 maps.markSpilled(home.bucket, stamp: now.map { stamp &- $0 < 0x8000 ? stamp : $0 } ?? stamp)
@@ -116,7 +117,7 @@ extension DirectorMaps {
         overflows.field(\.spilled, of: Int(row), as: UInt16.self)[Int(place)] = ipvsd_stamp_of_now(stamp)
     }
 
-    /// Changes the connection counts by one, as flows.h does.
+    /// Adds `difference` to the connection counts that have the flow with this value, as count_conn in flows.h.
     func countConnection(of value: UInt64, _ difference: Int32) {
         let (server, state) = (Int(ipvsd_flow_server(value)), ipvsd_flow_state(value))
         let difference = UInt32(bitPattern: difference)

@@ -45,7 +45,8 @@ struct FlowRekeying {
 extension FlowRekeying {
     /// The translation of a flow's key into its other key.
     private struct Translation {
-        /// Whether the destination in a key may change, by its number. An array, since there may be millions of flows.
+        /// Whether a key with this destination may change, by the destination. An array, since there may be millions of
+        /// flows.
         private(set) var concerned = [Bool](repeating: false, count: 1 << 16)
         private let direction: Direction
         private let seed: UInt64
@@ -73,8 +74,8 @@ extension FlowRekeying {
         /// Returns the new key; nil: the flow keeps its key.
         func newKey(_ key: UInt64, value: UInt64) -> UInt64? {
             let number = ipvsd_flow_destination(key)
-            // An entry of a new flow may still have the key of the flow before, which its tag shows. New flows have the
-            // right key.
+            // An entry whose value is that of a new flow may still have the key of the flow before. The tag then does
+            // not fit the key. A new flow gets the right key anyway.
             guard concerned[Int(number)],
                 ipvsd_flow_identity(0, ipvsd_flow_hash(key, seed)) == value & UInt64(IPVSD_FLOW_TAG_MASK)
             else { return nil }
@@ -82,14 +83,15 @@ extension FlowRekeying {
                 switch direction {
                 case .forward:
                     // A flow from before its port had a listener has the number of another listener. No packet finds
-                    // it.
+                    // the flow, and it keeps its key.
                     destinations[number].flatMap { former(of: $0, port: ipvsd_flow_port(value)) == number ? $0 : nil }
                 case .back: former(of: number, port: ipvsd_flow_port(value))
                 }
             return other.flatMap { $0 == 0 ? nil : ipvsd_flow_key_with(key, $0) }
         }
 
-        /// Returns the former number of the port's listener, or 0.
+        /// Returns the former number of the port's listener; 0 where it has not changed, nil where there is no
+        /// listener.
         private func former(of destination: UInt16, port: UInt16) -> UInt16? {
             formers[Listener(destination: destination, port: port)]
                 ?? formers[Listener(destination: destination, port: 0)]
@@ -99,8 +101,8 @@ extension FlowRekeying {
 
 extension DirectorMaps {
     /// Gives all buckets the newest overflow mark, where keys change. A connection without an entry left its mark at
-    /// the bucket of its former key, and the bucket of its new key is unknown. Until the mark expires, packets without
-    /// a connection are rederived everywhere.
+    /// the bucket of its former key, and the bucket of its new key is unknown. Until the mark expires, a packet of any
+    /// bucket without an entry goes to a real server, and gets no reset.
     func spreadOverflowMarks(now: UInt16?) throws(BPFError) {
         guard try listeners.entries().contains(where: { $0.value.former != 0 }) else { return }
         let timeout = timeouts[Int(IPVSD_STATE_ESTABLISHED.rawValue)]
@@ -124,8 +126,8 @@ extension DirectorMaps {
     }
 }
 
-/// The conversion of listeners of layout 3. A flow's key there has a number of its listener. In layout 4 it has the
-/// number of a VIP and protocol instead.
+/// The conversion of listeners of layout 3. In layout 3 a flow's key has the number of its listener. In layout 4 it has
+/// the number of a VIP and protocol instead.
 enum Layout4 {
     typealias Listener = (key: ipvsd_listener_key, value: ipvsd_listener_value)
 

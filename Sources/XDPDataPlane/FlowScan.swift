@@ -37,7 +37,7 @@ public struct FlowScan {
     private let timeouts: [UInt16]
     private let now: UInt16
 
-    /// Nil where there is no data plane below `directory`.
+    /// Opens the flow table; nil where there is no data plane below `directory`.
     public init?(directory: String) throws(BPFError) {
         guard let maps = try DirectorMaps(directory: directory, writable: false),
             let tick = try XDPDataPlane.tick(below: directory)

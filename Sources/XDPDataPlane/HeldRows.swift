@@ -19,7 +19,7 @@ struct HeldRows {
     var pathRows: Int
     var slices: SliceAllocator
 
-    /// Returns the demand of these services, in addition to the rows that are held.
+    /// Returns the rows that these services need, beside the rows that are held.
     func demand(of desired: [VirtualService]) -> TableDemand {
         var services = RowDemand(name: "services", held: serviceRows)
         var servers = RowDemand(name: "real servers", held: serverRows)
@@ -100,9 +100,10 @@ struct RowDemand: Hashable {
     var held: Int
     /// The number of held rows of desired items.
     var kept = 0
+    /// The number of desired items that have no row yet.
     var wanted = 0
 
-    /// The necessary size of the table. Row 0 stands for "not set".
+    /// The necessary number of rows of the table. Row 0 stands for "not set".
     var size: Int { held + wanted + 1 }
 
     /// Returns the error if the table cannot hold the wanted rows. `most` is the number of rows that can be given out.
@@ -124,7 +125,7 @@ struct AdoptedRows {
     private(set) var primaryAddresses: [Int: ServiceAddress] = [:]
     private(set) var serverIDs = ServerIDs()
     private(set) var paths: [IPv4Address: Path] = [:]
-    /// The path row of each real server's address.
+    /// The row in `next_hops` of each real server's address.
     private(set) var pathIDs: [IPv4Address: Int] = [:]
     private(set) var usedServers: Set<Int> = []
     private(set) var usedPaths: Set<Int> = []
@@ -155,11 +156,12 @@ struct AdoptedRows {
 }
 
 extension DirectorMaps {
-    /// The rows of real servers. Removed ones keep theirs while their connections go on.
+    /// The rows that have a real server. Removed real servers keep their rows while their connections go on.
     var usedServers: [Int] { (1..<servers.count).filter { servers[$0].flags & UInt16(IPVSD_SERVER_USED) != 0 } }
 }
 
-/// The rows of real servers, by service and by address. Both look-ups have to be fast, as there may be thousands.
+/// The rows of real servers, by service and by address. Both look-ups have to be fast, as there may be thousands of
+/// rows.
 struct ServerIDs {
     private var byService: [Int: [IPv4Address: Int]] = [:]
     private var byAddress: [IPv4Address: Set<Int>] = [:]

@@ -22,7 +22,7 @@ extension LayoutMigration {
             + [XDPDataPlane.tickPin, XDPDataPlane.explainingPin].map { waitingPin($0(directory)) }
     }
 
-    /// Continues the migration where packets may have passed the new program. Undoes it elsewhere.
+    /// Continues the migration where packets may have passed the new program, and undoes it otherwise.
     static func recover(below directory: String) throws(BPFError) {
         let version = try DirectorMaps.version(below: directory)
         if version == 0, try XDPDataPlane.linkPins(below: directory).isEmpty {
@@ -59,7 +59,7 @@ extension LayoutMigration {
         return try !links(with: program, below: directory).isEmpty
     }
 
-    /// Whether the first map has already taken its pin.
+    /// Whether `publish` has begun, so that the first map has already taken its pin.
     private static func isPublishing(below directory: String) -> Bool {
         File.exists(waitingProgram(below: directory))
             && !File.exists(MapCatalogue.listeners.map.waitingPin(below: directory))
@@ -128,7 +128,7 @@ extension LayoutMigration {
         maps.isMigrating = false
     }
 
-    /// Finishes the move of flows, where a listener still has a former number.
+    /// Finishes the move of flows and the migration, where a listener still has a former number.
     private static func finishMove(below directory: String) throws(BPFError) {
         guard let maps = try DirectorMaps(directory: directory, places: .pinned, writable: true), maps.isMigrating,
             try FlowRekeying(maps, now: nil).isNeeded

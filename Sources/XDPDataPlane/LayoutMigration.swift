@@ -7,8 +7,9 @@ internal import SystemCalls
 /// Maps whose rows have the same bytes are shared. The others are made anew beside those in use, and filled. The
 /// program of this layout then replaces the previous one on each interface, and the maps take their pins. Flows whose
 /// key changes are moved last. Until then the program looks for them by both keys.
-/// A daemon that is killed in between leaves the old data plane or the new one, and `recover` finishes its work. The end
-/// of the object undoes nothing.
+///
+/// A daemon that is killed in between leaves the old data plane or the new one, and `recover` finishes its work. The
+/// deallocation of this object undoes nothing.
 final class LayoutMigration {
     /// A step of the migration. Each leaves a data plane that forwards.
     enum Step: Int, CaseIterable {
@@ -39,8 +40,8 @@ final class LayoutMigration {
     private var next: Step? = .prepare
     private var isClaimed = false
 
-    /// Opens the old maps; nil where there is no data plane, or its layout is this version's. `constants` are the
-    /// program's.
+    /// Opens the old maps; nil where there is no data plane, or its layout is this version's. `constants` are those of
+    /// the new packet program.
     init?(below directory: String, constants: ipvsd_director_constants) throws(BPFError) {
         guard
             let old = try DirectorMaps(
@@ -52,7 +53,7 @@ final class LayoutMigration {
         self.constants = constants
     }
 
-    /// Does the remaining steps up to `last`. An error before the program is on all interfaces undoes them.
+    /// Does the remaining steps up to `last`. An error before the program is on all interfaces undoes the migration.
     func run(through last: Step = .finish) throws(BPFError) {
         while let step = next, step.rawValue <= last.rawValue {
             do throws(BPFError) { try perform(step) } catch {

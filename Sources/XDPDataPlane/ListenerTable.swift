@@ -18,7 +18,7 @@ extension ServiceAddress {
         }
     }
 
-    /// The keys, one for each protocol. IPv6 has none, as such a service is refused.
+    /// The keys, one for each protocol. A listener with an IPv6 address has none, as its service is refused.
     var keys: [(key: ipvsd_listener_key, transport: TransportProtocol)] {
         guard let vip = vip.v4 else { return [] }
         return (transport.map { [$0] } ?? TransportProtocol.allCases).map { transport in
@@ -72,7 +72,7 @@ struct ListenerTable: Sendable {
     /// Returns the number of bits by which a hash is shifted to give a bucket. The number of buckets is a power of two.
     static func shift(buckets: Int) -> UInt32 { UInt32(64 - buckets.trailingZeroBitCount) }
 
-    /// Writes an entry. A key whose bucket is full stays out, and the packet program finds it in the map of listeners.
+    /// Writes an entry. A key whose bucket is full is left out, and the packet program finds it in the map `listeners`.
     func set(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) {
         let word = unsafeBitCast(key, to: UInt64.self)
         let entries = entries(of: word)
@@ -121,7 +121,8 @@ struct Destinations {
         }
     }
 
-    /// Returns the key's number, or a free one. The number of removed listeners is free again when no flow has it.
+    /// Returns the number of the key's VIP and protocol, or a free number where they have none yet. After all their
+    /// listeners are removed, the number is free again when no flow has it.
     mutating func number(of key: ipvsd_listener_key, in maps: DirectorMaps) throws(BPFError) -> UInt16 {
         if let number = numbers[Destination(key)] { return number }
         var taken = taken ?? maps.destinationsOfFlows.union(numbers.values).union([0])

@@ -16,8 +16,8 @@ struct PinnedMap: Sendable {
     let size: Size?
     let growth: GrowthRule
     let migration: MigrationRule
-    /// Whether a data plane may lack the map. This holds for older data planes, and for all while the map is being
-    /// replaced.
+    /// Whether a data plane may lack the map. An older data plane may lack it, and so may any data plane while the map
+    /// is being replaced.
     let isOptional: Bool
 
     func pin(below directory: String) -> String { "\(directory)/\(pin)" }
@@ -102,8 +102,8 @@ enum MapCatalogue {
     static let confirmedTemplates = MapDefinition<ipvsd_template_key, ipvsd_template>(
         "confirmed_templates", pin: "confirmed", size: { $0.templates }, growth: .templates { $0.confirmedTemplates },
         migration: .anew(copy: confirmAll), isOptional: true)
-    /// Confirms all templates of layout 3, which does not distinguish confirmed ones. Later clients are confirmed by
-    /// their next packet, since both programs have them in `templates`.
+    /// Confirms all templates of layout 3, which does not distinguish confirmed ones. A client that comes after the
+    /// copy is confirmed by a later packet, since both programs have it in `templates`.
     private static let confirmAll: MigrationRule.Copy = { old, new, now throws(BPFError) in
         guard let confirmed = new.confirmedTemplates else { return }
         for (key, template) in try old.templates.entries() where !new.isOver(template, of: key, now: now) {

@@ -9,12 +9,12 @@ public struct Path: Sendable, Hashable {
     public var destination: IPv4Address
     /// The interface by which frames leave: the device below a VLAN device, or a port of a bridge.
     public var interface: Int32
-    /// The interface that the route names. Where it differs from `interface`, the kernel's own packets leave by it.
+    /// The interface that the route names, such as a VLAN device or a bridge. The kernel's own packets leave by it.
     public var routeInterface: Int32
     /// The VLAN tags, the outermost first, at most two.
     public var tags: [VLANTag]
     public var sourceMAC: MACAddress
-    /// The next hop's MAC address; nil while it has not answered.
+    /// The next hop's MAC address; nil while the next hop has not answered, and for a local path.
     public var nextHopMAC: MACAddress?
     /// The size limit of the outer packet, in bytes.
     public var mtu: UInt32
@@ -52,7 +52,7 @@ public struct Path: Sendable, Hashable {
 }
 
 extension Path {
-    /// The number of bytes of a tag: its protocol's number and its id.
+    /// The number of bytes of a VLAN tag, which has a protocol number and an id.
     private static let tagBytes = 4
 
     var row: ipvsd_next_hop {

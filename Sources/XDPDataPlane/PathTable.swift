@@ -26,8 +26,8 @@ struct PathTable {
     var heldCount: Int { allocator.heldCount() }
     var size: Int { maps.nextHops.count }
 
-    /// Writes the path to a new row, and releases the former row after `publish` has put the new one into use. Without a
-    /// path, the row is 0.
+    /// Writes the path to a new row, and releases the former row after `publish` has put the new row into use. Without
+    /// a path, `publish` gets row 0.
     mutating func set(_ path: Path?, to address: IPv4Address, publish: (_ row: Int) -> Void) throws(BPFError) {
         guard paths[address] != path || (path != nil && rows[address] == nil) else { return }
         var row = 0
@@ -61,7 +61,7 @@ struct PathTable {
         lastOuterIDs = lastOuterIDs.filter { addresses.contains($0.key) }
     }
 
-    /// Returns a free row. Many changes at once may leave all rows at rest: then it waits until they are free.
+    /// Returns a free row. Where many changes at once have left all rows at rest, the call waits until they are free.
     private mutating func allocate() throws(BPFError) -> Int {
         if let row = allocator.allocate() { return row }
         RowAllocator.waitForGrace()
@@ -71,8 +71,8 @@ struct PathTable {
 
     // MARK: Outer identifications
 
-    /// Sets the row's counter before packets use the row. It begins ahead of the real server's former counter. Without a
-    /// former counter it begins at random.
+    /// Sets the row's counter before packets use the row. The counter begins ahead of the real server's former counter,
+    /// or at random if there is none.
     private mutating func setOuterIDs(ofRow row: Int, to address: IPv4Address) throws(BPFError) {
         guard let counters = maps.outerIDs, let blocks = maps.idBlocks else { return }
         // The blocks belong to the real server that had the row before.
@@ -88,7 +88,8 @@ struct PathTable {
         for row in rows.values where counters[row] == 0 { counters[row] = Self.randomOuterID() }
     }
 
-    /// Directors that start at the same time, or anew, then begin with different identifications.
+    /// Returns a random multiple of IPVSD_ID_BLOCK. Directors that start at the same time, or anew, then begin with
+    /// different identifications.
     private static func randomOuterID() -> UInt32 {
         UInt32.random(in: .min ... .max) / IPVSD_ID_BLOCK * IPVSD_ID_BLOCK
     }

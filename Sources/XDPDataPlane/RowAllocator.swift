@@ -64,12 +64,13 @@ struct SliceAllocator {
     /// The used and the resting slices, in ascending order.
     private var occupied: [Slice]
     private var resting: [(slice: Slice, since: ContinuousClock.Instant)] = []
-    /// The first slot that may be free. Thousands of slices are allocated one after another at a start.
+    /// The first slot that may be free. A search begins there, since a start allocates thousands of slices.
     private var firstGap = 4
+    /// The number of occupied slices before `firstGap`.
     private var slicesBelowGap = 0
 
-    /// Makes an allocator. `capacity` counts slots. The first group stays unused, since the empty slice is first 0,
-    /// size 0.
+    /// Makes an allocator for `capacity` slots. The first group stays unused, since a slice from slot 0 on with size 0
+    /// stands for the empty slice.
     init(capacity: Int, used: [Slice] = []) {
         self.capacity = capacity
         self.occupied = used.filter { $0.size > 0 }.sorted { $0.first < $1.first }

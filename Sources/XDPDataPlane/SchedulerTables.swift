@@ -11,7 +11,7 @@ internal import SystemCalls
 struct SchedulerTables {
     /// A scheduler's table of one service.
     private struct Schedule {
-        /// Indices of the service's real servers. Nil: the packet program refuses the connection.
+        /// The index of each slot's real server among the service's. Nil: no server, so that the client is refused.
         var entries: [Int?]
         var kind: ipvsd_scheduler
         var flags: UInt32 = 0
@@ -75,8 +75,8 @@ struct SchedulerTables {
         slices.release(.init(word: row.maglev))
     }
 
-    /// Writes the entries to a new slice, and returns the word that names it. Returns `current` where that slice already
-    /// holds these entries.
+    /// Writes the entries to a new slice, and returns the word that names it. Returns `current` where that slice
+    /// already holds these entries.
     private mutating func write(_ entries: [UInt16], scheduler: UInt32, over current: UInt64) throws(BPFError) -> UInt64
     {
         func word(_ slice: SliceAllocator.Slice) -> UInt64 {
@@ -95,7 +95,8 @@ struct SchedulerTables {
         return word(slice)
     }
 
-    /// Returns a free slice. Many changes at once may leave all slots at rest: then it waits until they are free.
+    /// Returns a free slice. Where many changes at once have left all slots at rest, the call waits until they are
+    /// free.
     private mutating func allocate(size: Int) throws(BPFError) -> SliceAllocator.Slice {
         if let slice = slices.allocate(size: size) { return slice }
         RowAllocator.waitForGrace()

@@ -23,7 +23,7 @@ extension EffectiveWeight.Standing {
 }
 
 extension ipvsd_server {
-    /// `flags`: IPVSD_SERVER_
+    /// Whether the row has at least one of these flags (IPVSD_SERVER_).
     func has(_ flags: UInt32) -> Bool { UInt32(self.flags) & flags != 0 }
 
     /// Whether the server is no longer configured. A server in standby is configured.
@@ -34,7 +34,7 @@ extension ipvsd_server {
 
     var effective: EffectiveWeight {
         if has(IPVSD_SERVER_DOWN) { return .down }
-        // A removed server is in no table, as in standby.
+        // A removed server is in no scheduler's table, like a server in standby.
         if has(IPVSD_SERVER_REMOVED) { return .standby }
         return .listed(weight: weight)
     }
@@ -48,7 +48,7 @@ extension ipvsd_server {
 
     fileprivate var thresholdWord: UInt64 { ipvsd_threshold_word(upper_threshold, lower_threshold) }
 
-    /// The thresholds of the row. The lower one is nil where it equals the default.
+    /// The thresholds of the row; nil where it has none. The lower one is nil where it equals the default.
     var thresholds: ConnectionThresholds? {
         guard upper_threshold > 0 else { return nil }
         let byDefault = ConnectionThresholds(upper: upper_threshold)
@@ -65,8 +65,8 @@ extension ipvsd_server {
 }
 
 extension DirectorMaps {
-    /// Writes a real server's thresholds, and its overload mark by its present connections. A raised upper threshold clears
-    /// the mark, as in __ip_vs_update_dest.
+    /// Writes a real server's thresholds, and its overload mark by its present connections. A raised upper threshold
+    /// clears the mark, as in __ip_vs_update_dest.
     func writeThresholds(_ thresholds: ConnectionThresholds?, of id: Int) {
         let row = servers[id]
         guard row.thresholdWord != ipvsd_server.word(of: thresholds) else { return }

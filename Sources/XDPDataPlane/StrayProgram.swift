@@ -31,8 +31,8 @@ extension XDPDataPlane {
     /// The number of places for which `strays` has room.
     public static let maximumStrayPlaces = Int(IPVSD_STRAYS)
 
-    /// Sets the places at which packets for VIPs are counted. True: ARP requests for the VIP get no answer there.
-    /// Returns the number of places that are left out for lack of room.
+    /// Sets the places at which packets for VIPs are counted. Where a place's value is true, ARP requests for the VIP
+    /// get no answer there. Returns the number of places that are left out for lack of room.
     public func setStrayPlaces(_ places: [StrayPlace: Bool]) throws(BPFError) -> Int {
         guard let strays = maps.strays else { return 0 }
         let present = try strays.entries()

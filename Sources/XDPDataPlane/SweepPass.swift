@@ -18,10 +18,10 @@ struct SweepPass {
     private let maps: DirectorMaps
     /// The bucket of the flow table at which the next run begins; nil: all flows are swept.
     private var nextBucket: Int?
-    /// Nil: all templates are swept.
+    /// The pass over the templates; nil: all templates are swept.
     private var templates: TemplatePass?
     private var start = ContinuousClock.now
-    /// The start of the last complete pass.
+    /// The start of the last complete pass; nil: there was none.
     private(set) var lastCompleteStart: ContinuousClock.Instant?
     private(set) var completePasses = 0
 
@@ -30,7 +30,7 @@ struct SweepPass {
     /// Whether the last call of `advance` left a pass that is not complete.
     private var isRunning: Bool { nextBucket != nil || templates != nil }
 
-    /// Gives up a pass that is not complete: the next run begins a new one.
+    /// Gives up a pass that is not complete. The next call of `advance` begins a new pass.
     mutating func abandon() { (nextBucket, templates) = (nil, nil) }
 
     /// Does at least one run, and more until the time is over or the pass is complete. Returns whether it is complete.
@@ -104,14 +104,14 @@ extension XDPDataPlane {
         while !isSwept(since: start) { try sweep(for: .seconds(1)) }
     }
 
-    /// Does at least one run, and more until the time is over or the pass is complete. The next call then begins another
-    /// pass.
+    /// Does at least one run, and more until the time is over or the pass is complete. The next call then begins
+    /// another pass.
     public func sweep(for time: Duration) throws(BPFError) {
         if try sweepPass.advance(for: time, by: object) { releaseIdleRows() }
     }
 
-    /// Releases the rows of removed real servers without connections, of their services and of their paths. A row has to
-    /// be idle for two whole passes, as a packet may just be recording a connection.
+    /// Releases the rows of removed real servers without connections, of their services and of their paths. A row has
+    /// to be idle for two whole passes, as a packet may just be recording a connection.
     private func releaseIdleRows() {
         let passes = sweepPass.completePasses
         for (service, address, id) in serverIDs.all where maps.servers[id].isRemoved {
@@ -136,22 +136,23 @@ extension XDPDataPlane {
         sweepPass.lastCompleteStart.map { $0 >= start } ?? false
     }
 
-    /// Whether half-open connections to the dead real server may still count as its own when it comes back at `end`. The
-    /// sweep frees abandoned ones only while the server's row says that it is down.
+    /// Whether half-open connections to the dead real server may still count as its own when it comes back at `end`.
+    /// The sweep frees abandoned ones only while the server's row says that it is down.
     public func mayHoldAbandoned(server id: UInt32, until end: ContinuousClock.Instant) -> Bool {
         guard let start = downSince[Int(id)] else { return false }
         return !isSwept(since: min(start + Self.abandonment, end))
     }
 
-    /// One tick more than in the packet program, as a stamp may be nearly a tick old.
+    /// The idle time from which on an abandoned connection is certain to be freed. It is one tick more than in the
+    /// packet program, as a stamp may be nearly a tick old.
     private static var abandonment: Duration {
         .nanoseconds(nanoseconds(ticks: Int(IPVSD_ABANDONED_TICKS + 1)))
     }
 }
 
 extension DirectorMaps {
-    /// The number of confirmed templates at the daemon's last count, and their limit. Nil where no service is persistent,
-    /// and in an older data plane.
+    /// The number of confirmed templates at the daemon's last count, and their limit; nil where the map has no room for
+    /// templates, as no service is persistent, and in an older data plane.
     var templateUse: (used: UInt32, limit: UInt32)? {
         guard let size = confirmedTemplates?.maxEntries, size > 1 else { return nil }
         return (tableLoad.field(\.templates_used).pointee, UInt32(size))

@@ -7,7 +7,7 @@ internal import PacketPrograms
 /// tables replaces the previous one, and later changes of the old rows are taken over. Flows cannot wait that long: the
 /// new program also searches the old flow table until they are moved.
 enum TableGrowth {
-    /// Finishes or removes the larger tables that a killed daemon left, by whether they are in use.
+    /// Publishes the larger tables that a killed daemon left, where they are in use. Removes them otherwise.
     static func recover(below directory: String) throws(BPFError) {
         let waiting = MapCatalogue.all.filter { access($0.nextPin(below: directory), F_OK) == 0 }
         if waiting.isEmpty { return }
@@ -75,7 +75,7 @@ enum TableGrowth {
         }
     }
 
-    /// Takes over the later one of each pair of stamps.
+    /// Takes over the stamps of the old table that are later than those of the new one.
     static func mergeOverflows(from old: DirectorMaps, to new: DirectorMaps) {
         for index in 0..<old.overflows.count {
             let stamps = old.overflows.field(\.stamp, of: index, as: UInt16.self)
@@ -90,8 +90,8 @@ enum TableGrowth {
         }
     }
 
-    /// Takes over the templates since the copy. A client that has come back by the new program has a later template
-    /// there. `copied` is the tick of the copy; nil: it is not known.
+    /// Takes over the templates that were made or used since the copy. A later template of the new map stays, as its
+    /// client has come back by the new program. `copied` is the tick of the copy; nil: it is not known.
     static func mergeTemplates(
         from old: BPFMap<ipvsd_template_key, ipvsd_template>, since copied: UInt32?,
         to new: BPFMap<ipvsd_template_key, ipvsd_template>
@@ -143,14 +143,15 @@ struct GrowthRule: Sendable {
 
     static let startsEmpty = GrowthRule()
 
-    /// Returns a rule for a map that only the daemon writes, or whose rows may be a moment old.
+    /// Returns a rule that copies the rows once. It is for a map that only the daemon writes, or whose rows may be a
+    /// moment old.
     static func copied(_ copy: @escaping @Sendable (_ old: DirectorMaps, _ new: DirectorMaps) throws(BPFError) -> Void)
         -> GrowthRule
     {
         GrowthRule(copy: { growth, maps throws(BPFError) in try copy(growth.old, maps) })
     }
 
-    /// Adds the changes of the counts since the copy.
+    /// Copies the counts, and adds their changes since the copy.
     static let connectionCounts = GrowthRule(
         copy: { growth, maps throws(BPFError) in
             for (id, counts) in growth.copiedCounts.enumerated() { maps.connectionCounts[id] = counts }
@@ -177,7 +178,7 @@ struct GrowthRule: Sendable {
     /// Moves flows after the swap. Until then the new program also searches the old table.
     static let flows = GrowthRule(copy: { _, maps throws(BPFError) in maps.isMigrating = true })
 
-    /// Copies the marks of full buckets.
+    /// Copies the stamps of overflow marks, and takes over later ones.
     static let overflows = GrowthRule(
         copy: { growth, maps throws(BPFError) in TableGrowth.copyOverflows(from: growth.old, to: maps) },
         catchUp: { growth, maps throws(BPFError) in TableGrowth.mergeOverflows(from: growth.old, to: maps) })

@@ -10,8 +10,8 @@ internal import SystemCalls
 extension XDPDataPlane {
     private static func linkName(_ interface: Int32) -> String { "link-\(interface)" }
 
-    /// Returns the paths of all pinned links, none where there is no such directory. Throws where it cannot be read.
-    /// Without the links, the packets of their interfaces would stay with a program whose maps are about to change.
+    /// Returns the paths of all pinned links; none where there is no such directory. Throws where the directory cannot
+    /// be read. An interface whose link is missed would keep a program whose maps are about to change.
     public static func linkPins(below directory: String) throws(BPFError) -> [String] {
         guard let names = File.list(directory) else {
             if errno == ENOENT { return [] }
@@ -43,8 +43,8 @@ extension XDPDataPlane {
 
     private func linkPath(_ interface: Int32) -> String { Self.linkPin(directory: directory, interface: interface) }
 
-    /// Attaches the program to the interface. It replaces the last daemon's without losing a packet, where that one has
-    /// the same mode.
+    /// Attaches the program to the interface. Where the last daemon's program has the same mode, it is replaced without
+    /// losing a packet.
     public func attach(interface: Int32, mode: XDPMode) throws(BPFError) {
         let program = try program()
         let link = try BPFLink(pinnedAt: linkPath(interface))
@@ -62,14 +62,15 @@ extension XDPDataPlane {
         }
     }
 
-    /// Gives the interfaces the published program again, where one of several refuses the new one before `publish()`.
-    /// The published program's tables may be smaller. Without one nothing happens, and the caller detaches the new one.
+    /// Gives the interfaces the published program again, after one of several has refused the new program before
+    /// `publish()`. The published program's tables may be smaller. Without a published program nothing happens, and the
+    /// caller detaches the new one.
     public func reattachPublished() {
         guard let published = try? BPFProgram(pinnedAt: Self.programPin(directory: directory)), !links.isEmpty else {
             return
         }
         for (interface, link) in links where (try? link.update(to: published)) != nil { links[interface] = nil }
-        // An interface that keeps the new program keeps these tables, and also searches the old ones.
+        // Where an interface keeps the new program, that program keeps the new tables, and also searches the old ones.
         guard let growth, links.isEmpty else { return }
         RowAllocator.waitForGrace()
         if growth.grown.contains(MapCatalogue.connectionCounts.map) {
@@ -157,7 +158,7 @@ extension XDPDataPlane {
         return UInt32(resolution.tv_nsec)
     }
 
-    /// Loads the explaining program. An error is kept for `explain`, as forwarding does not depend on the program.
+    /// Loads the explaining program, or returns the error for `explain`, as forwarding does not depend on the program.
     private static func explainingObject(
         beside object: BPFObject, constants: ipvsd_director_constants
     ) -> Result<BPFObject, BPFError> {
@@ -166,8 +167,8 @@ extension XDPDataPlane {
         } catch { return .failure(error) }
     }
 
-    /// Loads the objects over the same maps. Returns them with the maps that are new and larger. `places` has the maps
-    /// that do not grow.
+    /// Loads the packet program and the explaining program over the same maps. `grown` has the maps that are replaced
+    /// by larger ones. `places` says where the other maps are.
     static func load(
         below directory: String, sizes: [PinnedMap: Int], constants: ipvsd_director_constants,
         places: PinPlaces = .pinned
@@ -250,7 +251,7 @@ extension XDPDataPlane {
 public struct PacketTraits: Sendable {
     /// Whether the program is attached to more than one device, or to a port of a bridge.
     public var hasSeveralIngress: Bool
-    /// The prefix of outer sources, which vary by flow; nil: the director's own address.
+    /// The prefix of outer sources, which vary by flow; nil: each path's own source address.
     public var outerSources: IPv4Prefix?
 
     public init(hasSeveralIngress: Bool = false, outerSources: IPv4Prefix? = nil) {
@@ -259,8 +260,8 @@ public struct PacketTraits: Sendable {
     }
 }
 
-/// The director's programs that packets pass now. During a swap, one interface may already have the next program, which
-/// is pinned after all have it.
+/// The director's programs that packets pass now. During a swap, one interface may already have the next program. That
+/// program is pinned after all interfaces have it.
 public struct RunningPrograms: Equatable, Sendable {
     /// The program ids, by the index of the interface.
     public var programs: [UInt32: UInt32]

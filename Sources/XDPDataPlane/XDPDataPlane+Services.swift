@@ -30,8 +30,8 @@ extension XDPDataPlane {
         writeFilter(vips: Set(wanted.map(\.vip)))
     }
 
-    /// Updates present services. A refused one does not keep the others from their update, and its error is thrown at
-    /// the end.
+    /// Updates present services. A refused service does not keep the others from their update. The first error is
+    /// thrown at the end.
     public func update(_ services: [VirtualService]) throws(BPFError) {
         defer { destinations = nil }
         var failure: BPFError?
@@ -41,7 +41,7 @@ extension XDPDataPlane {
         if let failure { throw failure }
     }
 
-    /// Throws ENOSPC before anything has changed, so that no reload is half done for lack of rows.
+    /// Throws ENOSPC where rows are lacking, before anything has changed, so that no reload is half done.
     private func requireRoom(for desired: [VirtualService]) throws(BPFError) {
         func refusal() -> BPFError? {
             let demand = heldRows.demand(of: desired)
@@ -69,7 +69,7 @@ extension XDPDataPlane {
         }
     }
 
-    /// Writes a service, and returns its row. After an error no row is in use that was not before.
+    /// Writes a service, and returns its row. After an error the rows that were taken for it are free again.
     private func apply(_ service: VirtualService, besides claimed: Set<Int>) throws(BPFError) -> Int {
         try refuse(service)
         let keys = service.listeners.flatMap(\.keys).map(\.key)
@@ -133,8 +133,8 @@ extension XDPDataPlane {
         return number
     }
 
-    /// Writes a listener, first to the map. `stopListening` removes it in the reverse order. A daemon that adopts the
-    /// maps knows the listeners of the map, and removes or rewrites them.
+    /// Writes a listener to the map, and then to the cache. `stopListening` removes it in the reverse order. A daemon
+    /// that adopts the maps knows the listeners of the map, and removes or rewrites them.
     private func listen(_ value: ipvsd_listener_value, for key: ipvsd_listener_key) throws(BPFError) {
         try maps.listeners.update(value, for: key)
         maps.listenerCache.set(value, for: key)
@@ -173,7 +173,7 @@ extension XDPDataPlane {
         return id
     }
 
-    /// Stores path, weight and flags at once. A nil path keeps the present one.
+    /// Stores the row of the path, the weight and the flags of a real server at once. `path` nil keeps the present one.
     func writeWord(_ id: Int, path: UInt32? = nil, weight: UInt16, flags: UInt32) {
         let path = path ?? maps.servers[id].next_hop
         downSince[id] = flags & UInt32(IPVSD_SERVER_DOWN) == 0 ? nil : downSince[id] ?? .now
@@ -189,7 +189,7 @@ extension XDPDataPlane {
         }
     }
 
-    /// Releases the row of a real server that gets no packets.
+    /// Releases the row of a real server to which no packets go.
     func release(server id: Int, _ address: IPv4Address, service: Int) {
         writeWord(id, path: 0, weight: 0, flags: 0)
         maps.clearLocality(ofServer: id, service: service)

@@ -46,8 +46,8 @@ extension XDPDataPlane {
     /// The default limit, an eighth of the flow table.
     public var defaultHalfOpenLimit: UInt32 { UInt32(maps.flows.count * Int(IPVSD_WAYS) / 8) }
 
-    /// Sets the interface for packets that exceed the path MTU and may be fragmented. Its peer has this MAC address,
-    /// and forwards them. Without this setting they are dropped.
+    /// Sets the interface for packets that exceed the path MTU and may be fragmented. Its peer has the MAC address
+    /// `peer`, and forwards these packets. Without this setting they are dropped.
     public func setFragmenting(interface: Int32, peer: MACAddress) throws(BPFError) {
         let mac = maps.settings.field(\.fragmenting_mac, as: UInt8.self)
         for (index, byte) in peer.bytes.enumerated() { mac[index] = byte }
@@ -70,10 +70,10 @@ extension XDPDataPlane {
     /// The number of MAC addresses that the packet program compares.
     public static let maximumOwnMACs = Int(IPVSD_OWN_MACS)
 
-    /// Sets the destination MACs of frames for the director. All other frames pass. Without any address, all frames are
-    /// for the director.
-    /// `idle` has the MACs of macvlans without a VIP, as far as there are places left. Frames to them for services are
-    /// dropped.
+    /// Sets the destination MACs of frames for the director. All other frames pass. Where `addresses` is empty, all
+    /// frames are for the director.
+    /// `idle` has the MACs of macvlans without a VIP. They are set as far as there are places left. Frames to them for
+    /// services are dropped.
     public func setOwnMACs(_ addresses: [MACAddress], idle: [MACAddress] = []) {
         func word(_ address: MACAddress) -> UInt64 { ipvsd_mac_word(address.bytes) }
         let words = addresses.isEmpty ? [] : addresses.map(word) + idle.map { ~word($0) }

@@ -6,7 +6,7 @@ public import LoadBalancing
 internal import PacketPrograms
 
 /// The packet program and its tables. A new table is built aside, and put into use by one store of a word. Every packet
-/// sees either the old state or the new one. One actor owns an instance.
+/// sees either the old state or the new one. Only one actor may use an instance.
 public final class XDPDataPlane {
     public static let maximumServices = 4096
     public static let maximumServersOfAService = TableLimits.comparedServers
@@ -42,13 +42,14 @@ public final class XDPDataPlane {
     var pathTable: PathTable
     var schedulerTables: SchedulerTables
 
-    /// The numbers of VIPs and protocols. Set only during a change of services, so that the maps are read once.
+    /// The numbers of VIPs and protocols; nil except during a change of services, which reads the maps only once.
     var destinations: Destinations?
 
     var sweepPass: SweepPass
-    /// The time since which each row of a real server says that the server is down, as far as this process knows.
+    /// The time since when, as far as this process knows, a real server's row says that the server is down. The key is
+    /// the row.
     var downSince: [Int: ContinuousClock.Instant] = [:]
-    /// The number of complete sweeps at which a removed real server was first seen without connections.
+    /// The number of complete sweeps when a removed real server was first seen without connections. The key is its row.
     var idleSince: [Int: Int] = [:]
 
     /// Loads the program over the maps below `directory`, or over new maps. A data plane of an older layout is migrated
@@ -64,7 +65,7 @@ public final class XDPDataPlane {
             answersByRedirect: answersByRedirect, repliesPerSecond: repliesPerSecond, traits: traits)
         try TableGrowth.recover(below: directory)
         try LayoutMigration.recover(below: directory)
-        // Refuses an unknown layout with a better message than libbpf's.
+        // This also refuses an unknown layout, with a better message than libbpf's.
         try LayoutMigration(below: directory, constants: constants)?.run()
         let old = try DirectorMaps(directory: directory, writable: true)
         if let old { try Self.finishMove(of: old, below: directory) }
@@ -135,7 +136,8 @@ public final class XDPDataPlane {
         return try tick(by: program)
     }
 
-    /// Runs the program `tick`. An older daemon's is a packet program, whose verdict is the tick.
+    /// Runs the program `tick`, and returns the tick. An older daemon's program is an XDP program, whose verdict is the
+    /// tick.
     static func tick(by program: BPFProgram) throws(BPFError) -> UInt32 {
         guard try program.hasOwnContext() else {
             return try program.testRun(packet: [UInt8](repeating: 0, count: 64)).verdict
@@ -149,15 +151,16 @@ public final class XDPDataPlane {
 
     public func snapshot() throws(BPFError) -> DataPlaneSnapshot { try DataPlaneSnapshot(of: maps, now: tick()) }
 
-    /// The addresses of all real servers that have a row. Removed ones keep it while their connections go on.
+    /// The addresses of all real servers that have a row. A removed real server keeps it while its connections go on.
     public var serverAddresses: Set<IPv4Address> { serverIDs.addresses }
 
-    /// The id of a real server, by which its checks are marked.
+    /// Returns the id of a real server, by which its checks are marked; nil where the service has no such server.
     public func serverID(service: ServiceAddress, server: IPv4Address) -> UInt32? {
         services[service].flatMap { serverIDs[$0, server] }.map(UInt32.init)
     }
 
-    /// Returns the service and the address of a real server; nil where no configured one has the id.
+    /// Returns the service and the address of a real server; nil where no real server has the id, or its service was
+    /// removed.
     public func server(id: UInt32) -> (service: ServiceAddress, server: IPv4Address)? {
         let row = maps.servers[Int(id)]
         let address = IPv4Address(bigEndian: row.address)
@@ -167,7 +170,7 @@ public final class XDPDataPlane {
         return (service, address)
     }
 
-    /// The numbers of connections of a real server; nil where the service has no such server.
+    /// Returns the numbers of connections of a real server; nil where the service has no such server.
     public func load(of server: IPv4Address, service: ServiceAddress) -> (active: UInt32, inactive: UInt32)? {
         serverID(service: service, server: server).map { id in
             let load = maps.connectionCounts[Int(id)]
@@ -175,7 +178,7 @@ public final class XDPDataPlane {
         }
     }
 
-    /// The number of SYNs that were sent to the real server since a handshake with it completed.
+    /// Returns the number of SYNs that went to the real server since a handshake with it last completed.
     public func unansweredSYNs(server id: UInt32) -> UInt32 { maps.connectionCounts[Int(id)].unanswered }
 
     /// Returns the numbers of unanswered SYNs that are at least `least`, by the real server's id.
@@ -188,7 +191,7 @@ public final class XDPDataPlane {
         return found
     }
 
-    /// The usable and the used rows of each table. Slots that were freed a moment ago count as used.
+    /// The numbers of usable (`size`) and of used rows of each table. Slots that were freed a moment ago count as used.
     public var tableUse: [(name: String, size: Int, used: Int)] {
         [
             ("services", maps.services.count - 1, serviceRows.usedCount),
@@ -220,7 +223,8 @@ public final class XDPDataPlane {
         }
     }
 
-    /// Returns the ports that have answered checks on a service's real servers. The next daemon finds them, too.
+    /// Returns the ports that have answered checks on a service's real servers, by address. The next daemon finds them,
+    /// too.
     public func answeredPorts(of service: ServiceAddress) throws(BPFError) -> [IPv4Address: Set<UInt16>] {
         var ports: [IPv4Address: Set<UInt16>] = [:]
         for key in try maps.answeredPorts.keys() where Int(key.id) < maps.servers.count {

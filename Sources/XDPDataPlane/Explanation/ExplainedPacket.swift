@@ -6,9 +6,9 @@ import LoadBalancing
 public struct ExplainedPacket: Sendable, Hashable, Encodable {
     /// The kind of a TCP packet, by its flags.
     public enum Segment: String, Sendable, Encodable, CaseIterable {
-        /// A first packet.
+        /// The first packet of a connection.
         case syn
-        /// A packet of a connection. Bytes beyond its headers are data, as for the kinds below.
+        /// A later packet of a connection. Bytes beyond its headers are data, as for the kinds below.
         case ack
         /// A FIN with ACK.
         case fin
@@ -22,7 +22,7 @@ public struct ExplainedPacket: Sendable, Hashable, Encodable {
     public var transport: TransportProtocol
     /// The kind of TCP packet; nil for UDP.
     public var segment: Segment?
-    /// The total length of IP, from `shortest(_:)` to 65,535.
+    /// The packet's length with the IP header in bytes, from `shortest(_:)` to 65,535.
     public var length: Int
     /// Whether DF is clear.
     public var mayBeFragmented: Bool
@@ -48,6 +48,6 @@ public struct ExplainedPacket: Sendable, Hashable, Encodable {
         self.mayBeFragmented = mayBeFragmented
     }
 
-    /// Returns the length of the headers alone.
+    /// Returns the length of the IP header and the transport header alone.
     public static func shortest(_ transport: TransportProtocol) -> Int { transport == .tcp ? 40 : 28 }
 }

@@ -14,7 +14,7 @@ struct ExplainingProgram {
     /// The name of the program and of its pin.
     static let name = "explain"
 
-    /// Loads it over the maps of the loaded packet program, with the same constants.
+    /// Loads the program over the maps of the loaded packet program, with the same constants.
     static func load(
         beside director: BPFObject, constants: ipvsd_director_constants
     ) throws(BPFError) -> BPFObject {
@@ -51,7 +51,7 @@ struct ExplainingProgram {
     func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try program.uses(map: map) }
 
     /// Runs the program on the packet in a frame to the MAC address. `ingress` is the index of the interface by which
-    /// it comes in; nil: any.
+    /// the frame comes in; nil: any.
     func trace(of packet: ExplainedPacket, to mac: MACAddress, ingress: UInt32? = nil) throws(BPFError) -> ipvsd_trace {
         _ = try program.testRun(packet: packet.headers(to: mac), ingress: ingress)
         guard let trace = try trace.value(for: 0) else { throw BPFError("read the trace of a packet", code: 0) }
@@ -110,8 +110,8 @@ extension XDPDataPlane {
         return try PacketDecision(on: packet, by: trace, of: maps)
     }
 
-    /// Whether the program reads the data plane's tables. Growth makes another flow table, and a migration other
-    /// listeners.
+    /// Whether the program reads the data plane's present tables. Growth makes another flow table, and a migration
+    /// another `listener_cache`.
     private static func readsTables(
         _ program: ExplainingProgram, below directory: String, _ places: PinPlaces
     ) throws(BPFError) -> Bool {
@@ -123,8 +123,9 @@ extension XDPDataPlane {
         return true
     }
 
-    /// Returns the reason why no pinned program fits the data plane. The kernel may refuse the program now, or have
-    /// refused it then, or an older director left a program with other tables.
+    /// Returns the reason why no pinned program fits the data plane. The kernel may refuse the program now. Otherwise
+    /// the kernel refused the program when the data plane was loaded, or an older director loaded a program with other
+    /// tables.
     private static func explanationIsMissing(below directory: String) -> BPFError {
         let operation = "explain a packet by the data plane below \(directory)"
         do throws(BPFError) { try ExplainingProgram.tryLoading() } catch {
@@ -151,9 +152,9 @@ extension XDPDataPlane {
         try ExplainingProgram(of: explainingObject.get()).trace(of: packet, to: maps.ownMACs.first ?? .zero)
     }
 
-    /// Returns whether packets of this flow go to this real server. The flow is recorded with this server, or may be
-    /// served by it without a record. Returns true without an explaining program, as a missing probe may leave a path
-    /// MTU unknown. No other process may run the program meanwhile.
+    /// Whether packets of this flow may have gone to this real server. The flow is recorded with this server, or may
+    /// have been served without a record. The result is true without an explaining program, as a missing probe may
+    /// leave a path MTU unknown. No other process may run the program meanwhile.
     public func mayHaveSent(_ packet: ExplainedPacket, to server: IPv4Address) throws(BPFError) -> Bool {
         if explainingRefusal != nil { return true }
         var packet = packet

@@ -6,7 +6,7 @@ internal import PacketPrograms
 
 /// The parts of a decision that are read from the rows that a trace names.
 extension PacketDecision.Service {
-    /// Reads the trace's service, which must not be 0.
+    /// Reads the row of the trace's service, whose id must not be 0.
     init(_ packet: ExplainedPacket, _ trace: ipvsd_trace, of maps: DirectorMaps) throws(BPFError) {
         let (row, flags) = (maps.services[Int(trace.service)], trace.service_flags)
         let isPersistent = flags & IPVSD_SERVICE_PERSISTENT != 0
@@ -88,7 +88,7 @@ extension DirectorMaps {
 
     func address(ofServer id: UInt32) -> IPv4Address? { server(id).map { IPv4Address(bigEndian: $0.address) } }
 
-    /// Returns the number of slots of the slice by real server.
+    /// Returns the number of slots that each real server has in the slice, by the server's id.
     fileprivate func places(ofSlice word: UInt64) -> [Int: Int] {
         let slice = SliceAllocator.Slice(word: word)
         let end = min(slice.first + slice.size, slots.count * Int(IPVSD_SLOT_GROUP))
@@ -97,7 +97,7 @@ extension DirectorMaps {
         }
     }
 
-    /// The destination MACs of frames for the director. Without any, all frames are for it.
+    /// The destination MACs of frames for the director. An empty array: all frames are for the director.
     var ownMACs: [MACAddress] {
         let words = settings.field(\.own_mac, as: UInt64.self)
         guard words[0] != 0 else { return [] }

@@ -5,7 +5,8 @@ internal import LoadBalancing
 internal import Netlink
 internal import PacketPrograms
 
-/// The conversion of a trace. The decisions are the packet program's, and the rows that it names are read besides.
+/// The conversion of a trace. The trace has the packet program's decisions, and names rows, which are read from the
+/// maps.
 extension PacketDecision {
     init(on packet: ExplainedPacket, by trace: ipvsd_trace, of maps: DirectorMaps) throws(BPFError) {
         ingressMTU = Int(maps.settings.field(\.ingress_mtu).pointee)

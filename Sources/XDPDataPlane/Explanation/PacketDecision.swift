@@ -68,10 +68,10 @@ public struct PacketDecision: Sendable, Encodable {
             case reusedPorts = "ports-reused"
             /// The real server is down or removed, or datagrams leave it.
             case serverLost = "server-lost"
-            /// The packet goes to the recorded real server. That server is no longer in use, so nothing refreshes the
+            /// The datagram goes to the recorded real server, which datagrams have to leave. So nothing refreshes the
             /// entry.
             case finishing
-            /// The real server answers no SYNs.
+            /// A SYN is repeated to a real server that answers no SYNs.
             case serverSilent = "server-silent"
             /// The real server is down, and the client gets a reset.
             case reset
@@ -95,7 +95,7 @@ public struct PacketDecision: Sendable, Encodable {
         public var isBare: Bool
         public var server: IPv4Address?
         public var serverStanding: ServerStanding
-        /// The seconds since the last packet. They may be an eighth of the time-out too many.
+        /// The seconds since the entry was last refreshed. Packets refresh it only after 1/32 of its time-out.
         public var idle: Double
         /// The seconds until expiry.
         public var remaining: Double
@@ -131,7 +131,7 @@ public struct PacketDecision: Sendable, Encodable {
         public var server: IPv4Address?
         /// The seconds until expiry.
         public var remaining: Double
-        /// The template's validity for a new connection.
+        /// Whether a new connection heeds the template, or the reason why not.
         public var standing: Standing
         /// Whether the client has proven itself by a further packet. No other client's template then takes its place.
         public var isConfirmed: Bool
@@ -152,7 +152,7 @@ public struct PacketDecision: Sendable, Encodable {
             case reusedPorts = "ports-reused"
             case serverLost = "server-lost"
             case serverSilent = "server-silent"
-            /// The packet has no connection. Its connection may not have been recorded.
+            /// The packet finds no entry. Its connection may exist, but may not have been recorded.
             case unknownConnection = "unknown-connection"
             /// Too many connections are half-open to record another one.
             case flood
@@ -180,7 +180,7 @@ public struct PacketDecision: Sendable, Encodable {
         case recorded
         /// The connection's own entry is written anew.
         case renewed
-        /// Another connection's entry of the lowest rank is taken.
+        /// The entry that gives way first is taken from another connection.
         case evicting
         case noRoom = "no-room"
         /// No record, since the service schedules single packets, or too many connections are half-open.
@@ -198,7 +198,7 @@ public struct PacketDecision: Sendable, Encodable {
         /// The server's numbers of slots in the scheduler's table and in the Maglev table.
         public var slots: Int
         public var maglevSlots: Int
-        /// The number of SYNs since a handshake completed.
+        /// The number of SYNs since the last completed handshake.
         public var unanswered: UInt32
 
         enum CodingKeys: String, CodingKey {
@@ -242,7 +242,7 @@ public struct PacketDecision: Sendable, Encodable {
     }
 
     public var verdict = Verdict.ignored
-    /// The name of the counter of the packet's end (`PacketCounter.name`); nil: it is not counted.
+    /// The name of the counter of the packet's end (`PacketCounter.name`); nil: the packet is not counted.
     public var reason: String?
     /// The names of the event counters that count the packet.
     public var events: [String] = []
@@ -258,11 +258,11 @@ public struct PacketDecision: Sendable, Encodable {
     public var forgettings: [Forgetting] = []
     /// The configured real servers, in the order of their rows.
     public var candidates: [Candidate] = []
-    /// The change of the flow table; nil: it is not written to.
+    /// The packet's effect on the flow table; nil: it has none.
     public var recording: Recording?
     public var way: Way?
-    /// The number of half-open connections, and the number from which on new ones are not recorded. A limit of 0 means
-    /// none.
+    /// The number of half-open connections, and the number from which on new ones are not recorded. Limit 0: all new
+    /// connections are recorded.
     public var halfOpen: Int = 0
     public var halfOpenLimit: Int = 0
     /// Whether no daemon sweeps the flow table. A packet of a new flow then sweeps first, and expired entries count
@@ -270,7 +270,7 @@ public struct PacketDecision: Sendable, Encodable {
     public var isUnattended = false
     /// The ingress MTU. Longer packets were merged by the interface.
     public var ingressMTU: Int = 0
-    /// The destination MACs of frames for the director; empty: all frames are.
+    /// The destination MACs of frames for the director; empty: all frames are for it.
     public var ownMACs: [String] = []
 
     enum CodingKeys: String, CodingKey {

@@ -2,7 +2,7 @@ public import Addresses
 import LoadBalancing
 internal import PacketPrograms
 
-/// The choice of a real server. An explanation takes no turn of a ring.
+/// The choice of a real server. An explanation shows the next turn of a ring, and does not take it.
 public struct ServerChoice: Sendable, Hashable, Encodable {
     /// The method of the choice.
     public enum Method: String, Sendable, Encodable, CaseIterable {
@@ -10,20 +10,21 @@ public struct ServerChoice: Sendable, Hashable, Encodable {
         case template
         /// The turn in a ring. Each new connection of the service takes one.
         case turn
-        /// Two places of a ring are drawn by a counter of the service's new connections.
+        /// Two slots of a ring are drawn, by a hash of the number of earlier draws, and their servers are compared.
         case twoChoices = "two-choices"
         /// Numbers of connections and weights are compared.
         case comparison
-        /// The server of the VIP, or its set of servers.
+        /// The VIP has a server (lblc), or a set of servers (lblcr).
         case locality
-        /// A hash of the client names a bucket.
+        /// A hash of the client names a slot of sh's table.
         case sourceHash = "source-hash"
         /// A hash of the client names a slot of the Maglev table.
         case maglev
     }
 
     public var method: Method
-    /// The slot of a ring or hash table at which the search begins, and the number of its slots.
+    /// The slot of a ring or hash table at which the search begins, and the table's number of slots. Both are nil where
+    /// the method has no table.
     public var slot: Int?
     public var slots: Int?
     /// Whether the hash includes the client's port.

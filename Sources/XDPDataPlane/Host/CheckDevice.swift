@@ -72,7 +72,7 @@ final class CheckDevice {
                 ),
             ]
         }
-        // The MAC address comes with the device, so `restore` has the device made anew.
+        // The MAC address comes with the device and is not set. Where it has changed, the device is made anew.
         let mac: Requirement = (ownMAC, { _ in }, { tree, _ in tree.link(index: link.index)?.address == link.address })
         let address: Requirement = (
             .address(dummyAddress, interface: link.name),
@@ -103,8 +103,8 @@ final class CheckDevice {
         (forwarding, "1"),
         // Answers come from the VIP, which may be an address of this director.
         ("net/ipv4/conf/\(name)/accept_local", "1"),
-        // A loose filter wins over a strict one for all interfaces. It accepts only packets to a device with an address
-        // (fib_validate_source).
+        // A loose filter here wins over a strict filter that is set for all interfaces. The loose filter accepts
+        // packets only on a device with an address (fib_validate_source).
         ("net/ipv4/conf/\(name)/rp_filter", "2"),
     ]
 

@@ -18,8 +18,8 @@ final class Elsewhere {
         self.journal = journal
     }
 
-    /// Returns the links that get the stray program. A link below one of the director's own interfaces, such as a
-    /// macvlan's, gets none. The program would drop its ARP requests there.
+    /// Returns the links that get the stray program. A link below one of the director's own interfaces, such as that
+    /// below a macvlan, gets none. There the program would drop the interface's ARP requests.
     static func links(_ ingress: [Ingress], in tree: LinkTree) -> [Link] {
         let taken = devices(ingress).compactMap(tree.link(index:))
         return others(ingress, in: tree).filter { link in !taken.contains { tree.isReached($0, by: [link.index]) } }
@@ -38,9 +38,9 @@ final class Elsewhere {
         Set((ingress.map(\.link) + ingress.devices + ingress.members).map(\.index))
     }
 
-    /// Returns the places at which packets are counted. True: ARP requests for the VIP get no answer there. `isOurs`:
-    /// the director puts the VIPs on interfaces. `forwards`: the machine routes packets of the link. A VIP that it does
-    /// not have may then be another director's.
+    /// Returns the places at which packets are counted. Where a place's value is true, ARP requests for the VIP get no
+    /// answer there. `isOurs`: the director puts the VIPs on interfaces. `forwards`: the machine routes packets of the
+    /// link. A VIP that the machine does not have may then be another director's, and its packets are not counted.
     static func places(
         _ links: [Link], vips: Set<IPAddress>, isOurs: Bool, addresses: [InterfaceAddress], forwards: (Link) -> Bool
     ) -> [StrayPlace: Bool] {
@@ -114,8 +114,8 @@ extension ChangeJournal {
         return Set(found).sorted { $0.name < $1.name }
     }
 
-    /// Detaches the tc programs of the priority from an interface, or from all. Removes the qdiscs that were made for
-    /// them.
+    /// Detaches the tc programs of the priority from an interface; nil: from all interfaces. Removes the qdiscs that
+    /// were made for them, and that none of the director's other programs uses.
     func undoPrograms(priority: UInt32, on interface: Change.Interface? = nil) throws {
         try changes.reversed().forEachDespiteErrors { change in
             guard case .filter(let place, _, priority, _) = change, interface == nil || place == interface else {
@@ -133,8 +133,8 @@ extension XDPHost {
     /// The shortest time between two warnings about an interface and a VIP.
     private static let straysQuiet = Duration.seconds(600)
 
-    /// Attaches the stray program to the other interfaces. Failures are returned, as clients' packets come in by the
-    /// attached ones.
+    /// Attaches the stray program to the other interfaces. Failures are returned and not thrown, as clients' packets
+    /// come in by the interfaces that have the packet program.
     @discardableResult
     func watchElsewhere(_ tree: LinkTree, _ addresses: [InterfaceAddress]) -> Repairs {
         let links = Elsewhere.links(ingress, in: tree)
@@ -183,8 +183,8 @@ extension XDPHost {
         }
     }
 
-    /// The interfaces by which answers to checks may come. On a shared link, each of them answers ARP for the source
-    /// address of checks.
+    /// The interfaces by which answers to checks may come; none where the devices cannot be read. On a shared link,
+    /// each of them answers ARP for the source address of checks.
     var interfacesOfAnswers: Set<Int32> {
         guard let tree = try? LinkTree() else { return [] }
         return Set((ingress.map(\.link) + Elsewhere.others(ingress, in: tree).filter(\.isUp)).map(\.index))

@@ -18,11 +18,12 @@ final class ExitFinder {
     private let socket: RouteSocket
     /// The devices on which XDP_TX works: the ingress devices, unless one is a veth.
     var transmitting: Set<Int32>
-    /// Whether drivers redirect packets, and not the stack.
+    /// Whether drivers redirect packets, as in XDP's native mode, and not the network stack.
     var isNative = false
-    /// The kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit). Hardware counts as able to.
+    /// The kinds of devices whose drivers take frames from an XDP redirect (ndo_xdp_xmit). Kind nil is hardware, of
+    /// which this is assumed.
     private static let redirectable = [nil, "veth", "bond", "tun"]
-    /// The last known port of an address behind a bridge. A bridge forgets, while the cable stays.
+    /// The last known port of an address behind a bridge. A bridge forgets its ports' addresses, while the cable stays.
     private var ports: [BridgedAddress: Int32] = [:]
 
     private struct BridgedAddress: Hashable {

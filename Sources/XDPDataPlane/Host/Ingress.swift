@@ -39,8 +39,8 @@ struct Ingress {
         return ingress
     }
 
-    /// Returns the named interfaces, or else the interfaces of the VIPs' subnets. Where the first VIP has none, the
-    /// next hops of the default route count.
+    /// Returns the named interfaces. Without names, returns the interfaces of the VIPs' subnets. Where no interface has
+    /// the first VIP's subnet, those of the default route take its place.
     static func find(_ names: [String], vips: [IPAddress]) throws -> [Ingress] {
         let tree = try LinkTree()
         if names.isEmpty { return try standard(vips, tree) }
@@ -55,7 +55,7 @@ struct Ingress {
         return try links.unique.map { try Ingress($0, in: tree) }
     }
 
-    /// Returns the usable interfaces. Throws where none is usable.
+    /// Returns the usable interfaces for the VIPs. Throws where there is none.
     private static func standard(_ vips: [IPAddress], _ tree: LinkTree) throws -> [Ingress] {
         let socket = try RouteSocket()
         let addresses = try socket.addresses()

@@ -9,7 +9,7 @@ struct LinkTree: Sendable {
 
     init(_ links: [Link]) { self.links = links }
 
-    /// Returns the link of that name, or else of that alternative name.
+    /// Returns the link of that name, or else the one with that alternative name; nil where there is neither.
     func link(named name: String) -> Link? { links.called(name) }
 
     func link(index: Int32) -> Link? { links.first { $0.index == index } }
@@ -40,26 +40,26 @@ struct LinkTree: Sendable {
         }
     }
 
-    /// Returns the devices by which the frames of such a device come in: itself, or the members of a bond.
+    /// Returns the devices by which a device's frames come in: the members of a bond, or else the device itself.
     func members(of device: Link) -> [Link] { device.kind == "bond" ? ports(of: device) : [device] }
 
-    /// Whether the interface's frames come by one of the devices first. The interface is one, is on top of one, or has
-    /// one as a port or member.
+    /// Whether the interface's frames come in by one of the devices. The interface then is such a device, is on top of
+    /// one, or has one as a port or member. At most `depth` steps down are followed.
     func isReached(_ link: Link, by devices: Set<Int32>, depth: Int = 8) -> Bool {
         if devices.contains(link.index) { return true }
         guard depth > 0 else { return false }
-        // The packets of a tunnel's device have another form below it.
+        // A tunnel's device is left out, as its packets have another form on the device below.
         let sits = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"].contains(link.kind ?? "")
         let below = ports(of: link) + (sits ? [link.lower.flatMap(self.link(index:))].compactMap(\.self) : [])
         return below.contains { isReached($0, by: devices, depth: depth - 1) }
     }
 
-    /// Whether packets reach the machine's own stack by this interface itself.
+    /// Whether packets reach the machine's own stack by this interface itself, and not by a bridge or bond above it.
     func isWhole(_ link: Link) -> Bool {
         link.master == nil || vrf(of: link) != nil
     }
 
-    /// Returns the VRF that the interface is a part of.
+    /// Returns the VRF that the interface is a part of; nil where there is none.
     func vrf(of link: Link) -> Link? { link.master.flatMap(self.link(index:)).flatMap { $0.kind == "vrf" ? $0 : nil } }
 
     private func ports(of master: Link) -> [Link] { links.filter { $0.master == master.index } }

@@ -16,8 +16,8 @@ extension XDPHost {
         var pin: String
     }
 
-    /// Returns the interfaces for clients' packets. An unnamed interface with another XDP program is left out, unless
-    /// nothing is left.
+    /// Returns the interfaces for clients' packets. Where the setup names none, an interface with another XDP program
+    /// is left out, unless nothing is left.
     static func ingress(
         _ setup: Setup, vips: [IPAddress], directory: String,
         leftOut: (_ message: String, _ interface: Link) -> Void = { _, _ in }
@@ -41,14 +41,14 @@ extension XDPHost {
         return free
     }
 
-    /// Returns the id of an XDP program that is not this director's.
+    /// Returns the id of the device's XDP program if it is not this director's; nil otherwise.
     private static func otherProgram(on device: Link, directory: String) throws -> UInt32? {
         guard let present = try XDPAttachment.of(interface: device.index) else { return nil }
         let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
         return try BPFLink(pinnedAt: pin)?.interface() == UInt32(device.index) ? nil : present.programID
     }
 
-    /// Returns ", of ipvsd …" where another instance's pins show that the program is its own.
+    /// Returns ", of ipvsd …" where another instance's pins show that the program is its own; otherwise "".
     private static func owner(of program: UInt32, on device: Link) -> String {
         let found = InstancePaths.bpfDirectories.first { _, directory in
             let pin = XDPDataPlane.linkPin(directory: directory, interface: device.index)
@@ -191,11 +191,11 @@ extension XDPHost {
 
     public func otherInterfaces(for vip: IPAddress) throws -> [String]? {
         let found = try Ingress.find([], vips: [vip]).map(\.link)
-        // One of several may be down just now, or have come since the start.
+        // One of several interfaces may be down just now, or have come since the start.
         return Set(found.map(\.index)).isDisjoint(with: ingress.map(\.link.index)) ? found.map(\.name) : nil
     }
 
-    /// Sets what the packet program needs of the interfaces.
+    /// Tells the packet program the ingress MTU, the MACs of the interfaces, and the places of stray packets.
     func describeIngress(_ tree: LinkTree) throws {
         let links = ingress.map(\.link)
         tables.setIngressMTU((links + ingress.devices).map(\.mtu).max() ?? 1500)
@@ -277,7 +277,8 @@ extension XDPHost {
 
     // MARK: Unneeded changes
 
-    /// Undoes what an earlier director had on other interfaces, and for checks that are now off.
+    /// Undoes the changes of an earlier director that are not wanted now: on other interfaces, and for checks that are
+    /// off.
     func dropUnwanted() {
         let pins = Set(attachments.compactMap { $0.pin.split(separator: "/").last })
         let wanted = offloads.union(memberOffloads)

@@ -34,7 +34,8 @@ extension XDPHost {
         return pins + attachments
     }
 
-    /// Returns ipvsd0 and the programs of checks, of which a network namespace has one each.
+    /// Returns ipvsd0, the programs of checks and of stray packets, and the qdiscs that were made for them. A network
+    /// namespace has at most one ipvsd0, so the pair may be another instance's.
     private static func devices(_ instance: InstancePaths, hasPins: Bool) throws -> [Change] {
         let tree = try LinkTree()
         let device = tree.link(named: CheckDevice.name)
@@ -64,8 +65,8 @@ extension XDPHost {
             || filter == (StrayProgram.priority, StrayProgram.handle)
     }
 
-    /// Whether the pair, or its programs without it, belong to this instance. Its maps name the device. Without maps,
-    /// the pair's properties decide, unless another instance's journal has the pair.
+    /// Whether the pair, or its programs without the pair, belong to this instance. The instance's maps name the
+    /// device. Without maps, the pair's properties decide, unless another instance's journal has the pair.
     private static func isOurs(
         _ instance: InstancePaths, device: Link?, in tree: LinkTree, hasPins: Bool
     ) -> Bool {

@@ -113,7 +113,7 @@ enum XDPResource: Hashable, CustomStringConvertible {
     case program(BPFProgram.TrafficControlHook.Direction, interface: String)
     /// The tc program on an interface without the packet program.
     case strayProgram(interface: String)
-    /// The rows for that program.
+    /// The rows of the map `strays`, which that program reads.
     case strayPlaces
 
     var description: String {

@@ -38,9 +38,10 @@ public final class XDPHost {
     var programOuterSources: IPPrefix?
     var ingress: [Ingress]
     var attachments: [Attachment]
-    /// The offloads that have to stay off.
+    /// The offloads of ingress devices that have to stay off.
     var offloads: Set<Change>
-    /// The offloads of a bond's members, where GRO would merge frames before the program sees them.
+    /// The offloads of a bond's members that have to stay off. Their GRO would merge frames before the program sees
+    /// them.
     var memberOffloads: Set<Change> = []
     var exits: ExitFinder
     var checkDevice: CheckDevice
@@ -107,7 +108,8 @@ public final class XDPHost {
         try XDPDataPlane.tryLoading(checks: demand.carriesChecks)
     }
 
-    /// Returns the VIPs, the first service's VIP first. VIPs without a subnet go to its interface.
+    /// Returns the VIPs, the first service's VIP first. The interface of that VIP counts for all VIPs whose subnet no
+    /// interface has.
     private static func inOrder(_ demand: DataPlaneDemand) -> [IPAddress] {
         let first = demand.services.first?.address.vip
         return [first].compactMap(\.self) + demand.vips.filter { $0 != first }.sorted()
