@@ -2,8 +2,8 @@ import CLibBPF
 import Glibc
 import SystemCalls
 
-/// A typed view of a map. `Key` and `Value` have the layout of the shared header; values of per-CPU maps are one
-/// CPU's.
+/// A typed view of a map. `Key` and `Value` have the layout of the shared header. For a per-CPU map, `Value` is the
+/// value of one CPU.
 public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
     public let name: String
     public let descriptor: BPFDescriptor
@@ -80,7 +80,8 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
 
     public func value(for key: Key) throws(BPFError) -> Value? { try values(for: key).first }
 
-    /// Returns all keys. Concurrent changes may be missed.
+    /// Returns all keys. Concurrent changes may be missed. After a concurrent removal, keys of a hash map may come
+    /// twice.
     public func keys() throws(BPFError) -> [Key] {
         var keys: [Key] = []
         withUnsafeTemporaryAllocation(of: Key.self, capacity: 1) { next in
@@ -104,14 +105,14 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
             let batch = try self.batch(after: position, room: room)
             entries += batch.entries
             position = batch.next
-            // There was no room for all of a bucket.
+            // The batch had no room for all entries of a bucket.
             if batch.entries.isEmpty, !batch.isLast { room *= 2 }
             if batch.isLast { return entries }
         }
     }
 
-    /// Returns up to `room` entries of a hash map, and the position of the next batch. `position` is the one after the
-    /// batch before; nil: the first one. The batch is empty and not the last where a bucket holds more than `room`
+    /// Returns up to `room` entries of a hash map, and the position of the next batch. `position` is the `next` of the
+    /// batch before; nil: the first batch. The batch is empty and not the last where a bucket holds more than `room`
     /// entries.
     public func batch(
         after position: UInt32?, room: Int
@@ -134,16 +135,17 @@ public struct BPFMap<Key: BitwiseCopyable, Value: BitwiseCopyable>: Sendable {
         return ((0..<Int(count)).map { (keys[$0], values[$0]) }, next, code != 0)
     }
 
-    /// Maps an array map's memory (BPF_F_MMAPABLE). `stride` is the kernel's: values rounded up to 8 bytes.
+    /// Maps an array map's memory (BPF_F_MMAPABLE).
     public func memory(writable: Bool) throws(BPFError) -> MappedArray<Value> {
         try MappedArray(name: name, descriptor: descriptor, count: maxEntries, writable: writable)
     }
 }
 
-/// The memory of a BPF array map, shared with the packet programs. Elements change under the reader: read and write
-/// single aligned words.
+/// The memory of a BPF array map, shared with the packet programs. Packets may change an element during an access, so
+/// only loads and stores of single aligned words are whole.
 public final class MappedArray<Value: BitwiseCopyable>: @unchecked Sendable {
     public let count: Int
+    /// The kernel's distance of two elements: the size of a value, rounded up to 8 bytes.
     public let stride = (MemoryLayout<Value>.size + 7) / 8 * 8
     private let base: UnsafeMutableRawPointer
     private let length: Int
@@ -185,7 +187,7 @@ public final class MappedArray<Value: BitwiseCopyable>: @unchecked Sendable {
 }
 
 extension BPFMap {
-    /// Zeroes the values of every CPU.
+    /// Zeroes the key's value, on every CPU.
     public func clear(_ key: Key) throws(BPFError) {
         let count = isPerCPU ? Int(libbpf_num_possible_cpus()) : 1
         let zeros = [UInt8](repeating: 0, count: count * ((MemoryLayout<Value>.stride + 7) / 8 * 8))

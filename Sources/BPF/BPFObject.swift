@@ -1,7 +1,8 @@
 internal import CLibBPF
 internal import Glibc
 
-/// An opened and, after `load()`, kernel-resident BPF object. Descriptors taken from it live as long as it does.
+/// A BPF object, whose maps and programs are in the kernel after `load()`. A `BPFProgram` of the object keeps it alive.
+/// A map's `BPFDescriptor` is a duplicate, and does not depend on it.
 public final class BPFObject {
     private let object: OpaquePointer
     private let name: String
@@ -93,14 +94,14 @@ public final class BPFObject {
         if code != 0 { throw BPFError("load BPF object \(name)", code: -code, detail: verifierComplaint) }
     }
 
-    /// Returns the last line of the verifier's log that has the error, and not the statistics.
+    /// The last line of the verifier's log before its statistics, which has the error; nil where there is no such line.
     private var verifierComplaint: String? {
         String(cString: log).split(separator: "\n")
             .last { !$0.hasPrefix("processed ") && !$0.hasPrefix("verification time") && !$0.hasPrefix("stack depth") }
             .map(String.init)
     }
 
-    /// Pins a map under another name than `setPinPath` did, or once more. Requires `load()`.
+    /// Pins a map at a path, beside its other pins or after the loss of its pin. Requires `load()`.
     public func pin(map: String, at path: String) throws(BPFError) {
         if bpf_obj_pin(bpf_map__fd(try handle(ofMap: map)), path) != 0 { throw BPFError("pin \(path)", code: errno) }
     }
@@ -113,7 +114,7 @@ public final class BPFObject {
     }
 
     private func handle(ofMap map: String) throws(BPFError) -> OpaquePointer {
-        // A variable that is a map of its own is in the section .data.NAME.
+        // A variable that is a map of its own is in the section .data.NAME, which is then the map's name in `maps`.
         guard let handle = maps[map] ?? maps[".data.\(map)"] else { throw BPFError("find map \(map)", code: ENOENT) }
         return handle
     }

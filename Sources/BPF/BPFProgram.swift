@@ -118,7 +118,7 @@ public struct BPFProgram {
         withUnsafeBytes(of: try info().name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
-    /// Whether the program's context is its caller's own structure, as `run(on:)` gives it, and not a packet.
+    /// Whether the program's context is a structure of its caller, as for `run(on:)`, and not a packet.
     public func hasOwnContext() throws(BPFError) -> Bool { try info().type == BPF_PROG_TYPE_SYSCALL.rawValue }
 
     private func info() throws(BPFError) -> bpf_prog_info {
@@ -145,8 +145,8 @@ public struct BPFProgram {
     /// Whether the program uses the map.
     public func uses(map: BPFDescriptor) throws(BPFError) -> Bool { try mapIDs().contains(map.mapID()) }
 
-    /// Returns the map of a section of variables in the object file, such as `.rodata`; nil where it has none. Needs
-    /// CAP_SYS_ADMIN.
+    /// Returns the map of a section of variables in the object file, such as `.rodata`; nil where the program uses no
+    /// such map. Needs CAP_SYS_ADMIN.
     public func map(ofSection section: String) throws(BPFError) -> BPFDescriptor? {
         for id in try mapIDs() {
             let number = bpf_map_get_fd_by_id(id)
@@ -167,7 +167,8 @@ public struct BPFProgram {
         return bytes
     }
 
-    /// The place of one of the director's tc programs. It is the same on every interface, so that a cleanup finds it.
+    /// The place of one of the director's tc programs. A program's priority and handle are the same on every interface,
+    /// so that a cleanup finds it.
     public struct TrafficControlHook: Sendable, Hashable {
         public enum Direction: String, Sendable, Codable {
             case ingress, egress
@@ -193,7 +194,7 @@ public struct BPFProgram {
             return hook
         }
 
-        /// Creates the clsact qdisc. Returns false where there was one.
+        /// Creates the clsact qdisc. Returns false where the interface already had one.
         public func createQdisc() throws(BPFError) -> Bool {
             var hook = hook
             let code = bpf_tc_hook_create(&hook)
@@ -229,7 +230,7 @@ public struct BPFProgram {
             return true
         }
 
-        /// Removes the clsact qdisc with everything on it.
+        /// Removes the clsact qdisc with everything on it. Does nothing where there is none.
         public func destroyQdisc() throws(BPFError) {
             var hook = hook
             hook.attach_point = bpf_tc_attach_point(BPF_TC_INGRESS.rawValue | BPF_TC_EGRESS.rawValue)
@@ -254,7 +255,7 @@ public struct BPFLink {
 
     public func pin(at path: String) throws(BPFError) { try descriptor.pin(at: path) }
 
-    /// Swaps the program; no packet passes between the old and the new one.
+    /// Replaces the program by another one. Every packet passes either the old one or the new one.
     public func update(to program: BPFProgram) throws(BPFError) {
         if bpf_link_update(descriptor.number, program.descriptor, nil) != 0 {
             throw BPFError("update XDP link", code: errno)
@@ -267,7 +268,7 @@ public struct BPFLink {
         if bpf_link_detach(descriptor.number) != 0 { throw BPFError("detach XDP link", code: errno) }
     }
 
-    /// The interface's index, 0 once the device is gone.
+    /// Returns the interface's index; 0 once the device is gone.
     public func interface() throws(BPFError) -> UInt32 { try info().xdp.ifindex }
 
     public func programID() throws(BPFError) -> UInt32 { try info().prog_id }

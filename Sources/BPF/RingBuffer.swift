@@ -6,7 +6,7 @@ public final class RingBuffer {
     private let buffer: OpaquePointer
     private let consumer: Consumer
 
-    /// The target of libbpf's callback, set while `read` runs.
+    /// The target of libbpf's callback. `body` is set while `read` runs.
     private final class Consumer {
         var body: ((UnsafeRawBufferPointer) -> Bool)?
     }
@@ -27,9 +27,9 @@ public final class RingBuffer {
 
     deinit { ring_buffer__free(buffer) }
 
-    /// Passes records to `body`, each once and in order, until there is none or `body` returns false. Waits for the
-    /// first one. A record for which `body` returns false counts as read. A signal ends the wait. A record's bytes are
-    /// valid during the call only.
+    /// Passes records to `body`, each once and in order, until there is none or `body` returns false. Waits at most
+    /// `milliseconds` for the first record. A signal ends the wait. A record for which `body` returns false counts as
+    /// read. A record's bytes are valid only until `body` returns.
     public func read(waiting milliseconds: Int32, _ body: (UnsafeRawBufferPointer) -> Bool) throws(BPFError) {
         let code = withoutActuallyEscaping(body) { body in
             consumer.body = body
