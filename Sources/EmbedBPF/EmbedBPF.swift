@@ -1,8 +1,8 @@
 import Foundation
 import PackagePlugin
 
-/// Compiles every `BPF/*.bpf.c` of a target, and generates a Swift file with the object for each. A target without such
-/// files compiles the ones of the C targets that it depends on.
+/// Compiles every `BPF/*.bpf.c` of a target, and generates a Swift file with the object for each. For a target without
+/// a folder `BPF`, it compiles those of the C targets that the target depends on.
 @main
 struct EmbedBPF: BuildToolPlugin {
     func createBuildCommands(context: PluginContext, target: Target) throws -> [Command] {
@@ -15,8 +15,8 @@ struct EmbedBPF: BuildToolPlugin {
         let programs = try (own.isEmpty ? shared : own).flatMap(contents)
         let headerDirectories = cTargets.compactMap(\.publicHeadersDirectoryURL) + shared
 
-        // SwiftPM reads no depfile. Every header, and every program that another may include, has to be named as an
-        // input.
+        // SwiftPM does not read the compiler's depfiles. So each header, and each program that another one may include,
+        // is named as an input.
         let headers = try (headerDirectories + own).flatMap(contents).filter { $0.pathExtension == "h" }
 
         var flags = [
@@ -41,7 +41,7 @@ struct EmbedBPF: BuildToolPlugin {
         }
     }
 
-    /// The module of `EmbeddedObject`.
+    /// The module that declares `EmbeddedObject`.
     private static let module = "BPF"
 
     private func programDirectories(of targets: [any Target]) -> [URL] {
