@@ -2,9 +2,9 @@ import Foundation
 
 // bpf-embed OUTPUT.swift NAME IMPORT CLANG OBJCOPY CLANG-ARGUMENT...
 //
-// Compiles one BPF program and writes it as a Swift file, which begins with the line IMPORT. All steps share one build command,
-// because SwiftPM would copy a declared `.o` output into a resource bundle. The object goes in
-// as a hexadecimal StaticString: the type checker needs 10 s for a 64 KiB array literal.
+// Compiles one BPF program, and writes the object as a Swift file. The file begins with the line IMPORT, which may be
+// empty. All steps share one build command, because SwiftPM would copy a declared `.o` output into a resource bundle.
+// The object is a hexadecimal StaticString, as the type checker needs 10 s for an array literal of 64 KiB.
 
 func run(_ executable: String, _ arguments: [String]) throws {
     let process = Process()
