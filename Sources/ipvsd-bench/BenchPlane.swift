@@ -5,7 +5,7 @@ import LoadBalancing
 import Netlink
 import XDPDataPlane
 
-/// The director's program and its tables, attached to nothing.
+/// The director's program and its tables. The program is not attached to an interface.
 final class BenchPlane {
     static let source = IPv4Address(0xCB00_7101)
     static let servers = 16
@@ -15,9 +15,9 @@ final class BenchPlane {
     private let flows: MappedArray<Bucket>
     private static let ways = 8
 
-    /// Creates the tables in `pins`. `ownMAC` is the destination of incoming packets. Nil: the next hop's address, which
-    /// next_packet writes. Packets to a real server leave by XDP_TX where `transmit` says so, else by redirect to
-    /// `interface`.
+    /// Creates the tables in `pins`. `ownMAC` is the destination MAC of incoming packets; nil: the next hop's MAC,
+    /// which next_packet writes as their destination. Packets to a real server leave by XDP_TX where `transmit` returns
+    /// true, else by redirect to `interface`.
     init(
         pins: PinDirectory, connections: Int = ConnectionLimits.defaultConnections,
         services: [VirtualService] = standardServices, interface: Int32 = 1,
@@ -39,11 +39,12 @@ final class BenchPlane {
         }
         plane.setIngressMTU(1500)
         plane.setOwnMACs([ownMAC ?? nextHop])
-        // A limit that new flows do not reach. The check against it is still made.
+        // New flows do not reach this limit, but the program still compares their number with it.
         plane.setHalfOpenLimit(.max >> 1)
     }
 
-    /// The services of two VIPs. Packets leave to the first one's real servers by XDP_TX, to the second one's by redirect.
+    /// The services of two VIPs, `PacketKind.transmitting` and `PacketKind.redirecting`. Packets leave by XDP_TX to the
+    /// first VIP's real servers, and by redirect to the second VIP's.
     static var standardServices: [VirtualService] {
         [(PacketKind.transmitting, UInt32(0xAC10_0000)), (PacketKind.redirecting, 0xAC10_0100)].flatMap {
             vip, network in

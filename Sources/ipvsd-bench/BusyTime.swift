@@ -1,7 +1,8 @@
 import Glibc
 
-/// The CPU time of this thread and of its CPU's ksoftirqd, which does the deferred part of the packets' work. The
-/// kernel adds softirqs to the time of the thread that they interrupt, unless it has IRQ_TIME_ACCOUNTING.
+/// The CPU time of this thread and of its CPU's ksoftirqd together. ksoftirqd does the deferred part of the work on
+/// packets. The kernel adds the time of other softirqs to the thread that they interrupt, unless it has
+/// IRQ_TIME_ACCOUNTING.
 struct BusyTime {
     private let scheduling: String
 

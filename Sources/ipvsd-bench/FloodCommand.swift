@@ -65,7 +65,7 @@ struct FloodCommand: ParsableCommand {
                     flow: UInt64(1 << 28 + sent), flows: 0, frame: UInt64(packet.count), portMask: 0, bucketMask: 0,
                     macs: 0x0002 << 48 | destination)
                 let run = try generator.run(packet: packet, times: times)
-                // The program counts a packet when it sees the next one, so the last packet is missing from the count.
+                // next_packet counts a packet when it sees the next one, so the last packet is missing from the count.
                 forwarded += sequence[0].encapsulated + (run.packet.count == packet.count + IPv4.length ? 1 : 0)
                 time += run.cpuTime
             }

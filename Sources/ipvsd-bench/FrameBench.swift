@@ -9,8 +9,9 @@ import Netlink
 import Packets
 import XDPDataPlane
 
-/// A veth pair in a network namespace of this process's own. Frames leave the near end, go through the measured subject
-/// at the far end, come back and are counted. All of it happens on one CPU.
+/// The measurement of subjects by live frames on a veth pair, in a network namespace of this process's own. Frames
+/// leave the near end, go through the measured subject at the far end, come back and are counted. All of it happens on
+/// one CPU.
 final class FrameBench {
     private let near: Link
     private let far: Link
@@ -23,11 +24,12 @@ final class FrameBench {
     private let busy: BusyTime
     /// The attachment at the far end.
     private let link: BPFLink
-    /// The attachment at the near end, for subjects that send by XDP. Packets of the stack would be copied for it.
+    /// The attachment at the near end; nil while the subject sends by the network stack. The kernel would copy the
+    /// stack's packets for an XDP program.
     private var nearLink: BPFLink?
     private let frames: Int
     private var freshFlow: UInt64 = 1 << 28
-    /// The kinds of packets whose flows IPVS has. It keeps them between rounds.
+    /// The names of the kinds of packets whose flows IPVS already has, since it keeps flows between rounds.
     private var prepared: Set<String> = []
 
     private static let cpu = 0
@@ -174,8 +176,8 @@ final class FrameBench {
         }
     }
 
-    /// Sends frames until none of them gets lost, and returns the CPU time of the last attempt. The veth's queues of 256
-    /// frames overflow where another process has the CPU for a while.
+    /// Sends frames, and returns the nanoseconds of CPU time. Where a frame gets lost, all are sent again, in at most
+    /// `attempts` attempts. The veth's queues of 256 frames overflow where another process has the CPU for a while.
     private func send(
         _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], count: Int, first: () -> UInt64
     ) throws -> UInt64 {
@@ -193,7 +195,7 @@ final class FrameBench {
 
     private static let attempts = 10
 
-    /// Sends frames, and waits until the last has arrived, or for 10,000 turns of the scheduler.
+    /// Sends frames, and waits until the last one has arrived, but for at most 10,000 turns of the kernel's scheduler.
     private func attempt(
         _ subject: FrameSubject, _ kind: PacketKind, _ packet: [UInt8], first: UInt64, count: Int
     ) throws -> (spent: UInt64, seen: FrameState) {
@@ -228,7 +230,7 @@ extension PacketKind {
         PacketKind(name: "TCP, new flows", vip: transmitting),
     ]
 
-    /// Returns the packet with another destination.
+    /// Returns the packet with another destination address.
     func packet(_ packet: [UInt8], to destination: IPv4Address) -> [UInt8] {
         var packet = packet
         packet[Self.packetOffset...].write(destination, at: IPv4.destination)
@@ -248,7 +250,7 @@ struct FrameState: BitwiseCopyable {
 
     init() {}
 
-    /// A 64-byte frame from any client.
+    /// Makes the state for frames of 64 bytes. The program `generate` sets the client of each.
     init(_ packet: [UInt8], from source: MACAddress, to destination: MACAddress, first: UInt64, flows: Int) {
         var bytes = packet
         bytes.replaceSubrange(Ethernet.addresses, with: destination.bytes + source.bytes)
@@ -257,15 +259,15 @@ struct FrameState: BitwiseCopyable {
         bytes.withUnsafeBytes { raw in
             for index in 0..<8 { frame[index] = raw.loadUnaligned(fromByteOffset: 8 * index, as: UInt64.self) }
         }
-        // The checksum and the client, which the program adds, are 0.
+        // The header's checksum and client are 0 here. The program `generate` adds them.
         let header = bytes[Ethernet.length...].prefix(IPv4.length)
         checksum = UInt64((~InternetChecksum.of(header)).bigEndian)
     }
 }
 
 extension BPFProgram {
-    /// Runs the program on `count` frames as if they had come in on the interface. The kernel carries out its verdicts
-    /// (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18).
+    /// Runs the program on `count` frames as if they had come in on the interface. The kernel carries out the program's
+    /// verdicts (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18).
     func runLive(frames count: Int, size: Int, ingress: Int32) throws(BPFError) {
         let frame = [UInt8](repeating: 0, count: size)
         var context = xdp_md()

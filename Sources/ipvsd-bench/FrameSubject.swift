@@ -1,11 +1,11 @@
 /// A measured subject at the far end of the veth pair.
 enum FrameSubject: String, CaseIterable {
-    /// A program that drops all frames. The figure is that of generator and veth.
+    /// A program that drops all frames. Its figure is the cost of the generator and the veth alone.
     case harness = "XDP drop (harness)"
     case reflector = "bare reflector"
     case floor = "bare encapsulation"
     case director = "ipvsd"
-    /// The director redirects to the interface that a frame came in on, as on a veth whose peer has no XDP program.
+    /// The director redirects frames to the interface that they came in on, as on a veth whose peer has no XDP program.
     case redirectingDirector = "ipvsd, by redirect"
     /// The kernel makes an sk_buff of the frame, and tc drops it at once.
     case stack = "sk_buff, dropped by tc"
@@ -13,7 +13,7 @@ enum FrameSubject: String, CaseIterable {
     case ipvs = "kernel IPVS, ipip"
     /// A capture takes each frame before and after the director.
     case captured = "ipvsd, captured"
-    /// A capture inspects each frame, and takes none.
+    /// A capture of another client inspects each frame, and takes none.
     case capturedNone = "ipvsd, another client captured"
 
     /// Whether the subject handles packets in the network stack.

@@ -4,8 +4,8 @@ import CLibBPF
 import Glibc
 import LoadBalancing
 
-/// Katran's balancer with the measured services, from an object file of the user's (`ipvsd-bench packets --help`). The
-/// layouts are those of katran/lib/bpf/balancer_structs.h.
+/// Katran's balancer with the measured services. The user compiles its object file (`ipvsd-bench packets --help`). The
+/// layouts of keys and values are those of katran/lib/bpf/balancer_structs.h.
 final class Katran {
     let descriptor: Int32
     private let object: OpaquePointer
@@ -13,7 +13,7 @@ final class Katran {
 
     private static let ringSize: UInt32 = 65_537
 
-    /// `flows` is the number of entries of its LRU map.
+    /// Loads the object file. `flows` is the number of entries of Katran's LRU map of flows.
     init(file: String, flows: Int) throws {
         guard let object = bpf_object__open_file(file, nil) else { throw BPFError("open \(file)", code: errno) }
         self.object = object
@@ -33,7 +33,7 @@ final class Katran {
         // The next hop's MAC address.
         try update("ctl_array", UInt32(0), [2, 0, 0, 0, 0, 2, 0, 0])
         let cpus = min(libbpf_num_possible_cpus(), 128)
-        // flow_key and real_pos_lru. All CPUs share one map, as the test may run on any of them.
+        // The sizes are those of flow_key and real_pos_lru. All CPUs share one map, as the test may run on any of them.
         let lru = bpf_map_create(BPF_MAP_TYPE_LRU_HASH, "lru", 40, 16, UInt32(flows), nil)
         guard lru >= 0 else { throw BPFError("create an LRU map of \(flows) entries", code: errno) }
         defer { close(lru) }

@@ -30,12 +30,12 @@ struct LabNamespaces: Sendable {
     }
 }
 
-/// The handling of SIGINT and SIGTERM: they end a benchmark after it has cleaned up.
+/// The handling of SIGINT and SIGTERM. After either signal, a benchmark cleans up and ends.
 enum Interruption {
     private static let cleaner = Mutex<(@Sendable () -> Void)?>(nil)
 
-    /// Starts the thread that waits for the signals. Call it before any other thread starts, as they inherit the signal
-    /// mask. `clean(_:)` sets the clean-up, also later.
+    /// Starts the thread that waits for the signals. Has to be called before any other thread starts, as threads
+    /// inherit the signal mask. `clean(_:)` sets the clean-up, also later.
     static func await() throws {
         var signals = sigset_t()
         sigemptyset(&signals)

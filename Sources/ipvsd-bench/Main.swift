@@ -56,7 +56,7 @@ struct AllCommand: ParsableCommand {
         report.sections.append(
             try PacketsCommand.section(rounds: options.rounds, packets: packets, connections: connections))
         report.sections += try ScaleCommand.sections(rounds: options.rounds, packets: packets / 4)
-        // It is the last one, as it leaves the network namespace.
+        // This section is the last one, as it moves the process into another network namespace.
         report.sections.append(
             try FramesCommand.section(rounds: options.rounds, frames: packets / 8, subjects: .xdp, unit: "ns"))
         try options.print(report)

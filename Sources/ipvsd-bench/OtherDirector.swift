@@ -3,8 +3,8 @@ import CLibBPF
 import Glibc
 import XDPDataPlane
 
-/// The director of another BPF object file, with the maps that are pinned below a directory and the constants of a
-/// loaded director.
+/// The director's program of another BPF object file. It uses the maps that are pinned below a directory, and the
+/// constants of a loaded director.
 final class OtherDirector {
     let descriptor: Int32
     private let object: OpaquePointer
@@ -19,7 +19,7 @@ final class OtherDirector {
         let names = Set(maps.map(\.name))
         for (name, map) in maps {
             // A variable that is a map of its own is in the section .data.NAME. The sections of all other variables and
-            // constants are an object's own.
+            // constants are not shared between objects.
             let isVariable = name.hasPrefix(".data.")
             let path = SharedMap.pin(of: isVariable ? String(name.dropFirst(6)) : name, among: names, below: directory)
             if isVariable || !bpf_map__is_internal(map), let pinned = try BPFDescriptor(pinnedAt: path) {

@@ -7,7 +7,7 @@ import Netlink
 import Packets
 import XDPDataPlane
 
-/// The measured programs and the tables that they share.
+/// The measurement of programs by test runs, with the tables that the programs share.
 final class PacketBench {
     private struct Measured {
         var name: String
@@ -17,7 +17,7 @@ final class PacketBench {
 
     private enum Role {
         case harness, floor
-        /// Katran, whose flow table this program does not read.
+        /// Katran, whose flow table and counters the benchmark does not read.
         case rival
         case director
     }
@@ -74,7 +74,8 @@ final class PacketBench {
     /// The costs of one kind of packets.
     struct Costs {
         var kind: PacketKind
-        /// Nanoseconds of CPU time a packet, less those of the harness: one of each round for each program.
+        /// The nanoseconds of CPU time of a packet, less those of the harness, by program and round. The harness has no
+        /// row.
         var net: [[Double]]
         /// The number of the directors' packets whose flow found its bucket full.
         var bucketFull: UInt64 = 0
@@ -89,7 +90,8 @@ final class PacketBench {
 
     // MARK: Measuring
 
-    /// Measures one round of one kind. The order changes with the round, so that no program always has warm caches.
+    /// Measures one round of one kind. The order of the programs changes with the round, so that none always has warm
+    /// caches.
     func measure(_ costs: inout Costs, round: Int) throws {
         var times = [Double](repeating: 0, count: programs.count)
         for turn in programs.indices {
@@ -99,10 +101,10 @@ final class PacketBench {
         for index in times.indices.dropFirst() { costs.net[index - 1].append(times[index] - times[0]) }
     }
 
-    /// Fills the flow table with the kind's flows through the measured director.
+    /// Fills the flow table of the measured program, the director or Katran, with the kind's flows.
     private func prepare(_ program: Measured, _ kind: PacketKind) throws {
         if program.role == .director { tables.forgetFlows() }
-        // In batches, as a flow may be evicted when its handshake takes long.
+        // The flows begin in batches, as a flow may be evicted when its handshake takes long.
         let flows = kind.flows ?? 0
         for first in stride(from: 0, to: flows, by: 1 << 16) {
             for packet in kind.preparation {
@@ -112,7 +114,7 @@ final class PacketBench {
         }
     }
 
-    /// Returns the nanoseconds of CPU time of one packet, with those of the harness.
+    /// Returns the nanoseconds of CPU time of one packet, those of the harness included.
     private func measure(_ program: Measured, _ kind: PacketKind, _ costs: inout Costs) throws -> Double {
         if program.role == .director || program.role == .rival { try prepare(program, kind) }
         let before = try Counts(plane)
@@ -122,7 +124,7 @@ final class PacketBench {
         } else {
             var left = packets
             while left > 0 {
-                // At most a quarter of the table is in use, so that few buckets are full.
+                // At most a quarter of the flow table is in use, so that few buckets are full.
                 let times = min(left, tables.flowCapacity / 4)
                 if program.role == .director { tables.forgetFlows() }
                 nanoseconds += try timed(program, kind, from: freshFlow, flows: 0, times: times)
@@ -160,8 +162,8 @@ final class PacketBench {
 
     // MARK: Filling
 
-    /// Adds established flows to an empty table in batches of 1/64 of its entries. It ends when more than one in a
-    /// hundred flows of a batch finds no place.
+    /// Adds established flows to an empty flow table in batches of 1/64 of its entries. Ends with the first batch of
+    /// which more than one flow in a hundred finds no place.
     func fill(_ kind: PacketKind) throws -> Filling {
         var filling = Filling()
         guard let program = programs.first(where: { $0.role == .director }) else { return filling }
@@ -189,7 +191,7 @@ final class PacketBench {
     struct Filling {
         /// The number of flows that found a place.
         var held = 0
-        /// The number of flows without a place when as many flows were sent as half of the table's entries.
+        /// The number of flows without a place among the first flows, which were half as many as the table's entries.
         var refusedOfHalf = 0
     }
 
@@ -221,7 +223,7 @@ final class PacketBench {
         case .floor, .rival, .director:
             let outcome = program.role == .director ? kind.outcome : .transmitted
             try expect("the verdict", run.verdict, outcome.rawValue)
-            // The program counts a packet when it sees the next one, so the last packet is missing from the count.
+            // next_packet counts a packet when it sees the next one, so the last packet is missing from the count.
             try expect("the number of encapsulated packets", seen.encapsulated, UInt64(times - 1))
             let outer = run.packet.dropFirst(PacketKind.packetOffset)
             let sent = inner.dropFirst(PacketKind.packetOffset)
@@ -254,8 +256,9 @@ final class PacketBench {
         var serverPackets: UInt64 = 0
         var serverConnections: UInt64 = 0
 
-        /// The counters of packets whose flow found its bucket full: SYNs and datagrams without an entry, SYNs and
-        /// datagrams that took another flow's entry, and other packets of TCP.
+        /// The counters of packets whose flow found its bucket full. The first one counts SYNs and datagrams that got
+        /// no entry. The second one counts SYNs and datagrams that took another flow's entry. The third one counts
+        /// later packets of TCP without an entry.
         static let ofFullBuckets = ["flow-table-full", "flow-evicted", "rederived-without-connection"]
         var bucketFull: UInt64 { Self.ofFullBuckets.reduce(0) { $0 + counters[$1, default: 0] } }
 

@@ -2,34 +2,34 @@ import Addresses
 import LoadBalancing
 import Packets
 
-/// The packets of one row of the report.
+/// A kind of packets, for which the report has a row for each program.
 struct PacketKind: Sendable {
     /// The XDP verdict that the kind's packets get.
     enum Outcome: UInt32, Sendable {
         /// The packet is unchanged and not counted.
         case passed = 2
-        /// The packet is encapsulated.
+        /// The packet is encapsulated, and leaves by XDP_TX or by redirect.
         case transmitted, redirected
     }
 
     var name: String
     var vip: IPv4Address
     var transport = TransportProtocol.tcp
-    /// The number of flows that take turns. Nil: each packet begins a new flow.
+    /// The number of flows, whose packets take turns; nil: each packet begins a new flow.
     var flows: Int?
     var outcome = Outcome.transmitted
-    /// The number of services, each with its own port, between which the flows alternate. It is a power of two.
+    /// The number of services, each with its own port, to which the flows go in turn. It is a power of two.
     var ports = 1
 
     /// The VIP whose packets leave by XDP_TX.
     static let transmitting = IPv4Address(0xC633_640A)
     /// The VIP whose packets leave by redirect.
     static let redirecting = IPv4Address(0xC633_6414)
-    /// An address that is no VIP.
+    /// An address that is not a VIP.
     static let nobody = IPv4Address(0xC633_641E)
     static let port: UInt16 = 80
 
-    /// Returns the kinds whose flows fit into a flow table of that many entries.
+    /// Returns the kinds whose flows fill at most half of a flow table with `flowCapacity` entries.
     static func all(flowCapacity: Int) -> [PacketKind] {
         func established(_ name: String, _ transport: TransportProtocol) -> [PacketKind] {
             [
@@ -54,7 +54,7 @@ struct PacketKind: Sendable {
     /// The packets that each flow sends before the measured ones.
     var preparation: [[UInt8]] {
         if flows == nil || outcome == .passed { return [] }
-        // The flow of a single datagram gives way to others.
+        // There are two datagrams, since a flow of a single datagram gives way to others.
         return transport == .udp ? [datagram, datagram] : [segment([.syn]), segment([.ack])]
     }
 
@@ -77,8 +77,8 @@ struct PacketKind: Sendable {
         frame { header in header.write(UInt16(header.count), at: UDP.totalLength) }
     }
 
-    /// Returns a frame of 64 bytes. The program next_packet writes client, client port and Ethernet header. The checksums
-    /// are 0, as no program reads them. `fill` gets the bytes behind the IP header.
+    /// Returns a frame of 64 bytes. The measuring program later writes client, client port and Ethernet header into it.
+    /// The checksums are 0, as no program reads them. `fill` gets the bytes behind the IP header.
     private func frame(_ fill: (inout ArraySlice<UInt8>) -> Void) -> [UInt8] {
         var frame = [UInt8](repeating: 0, count: 64)
         frame.replaceSubrange(Ethernet.addresses, with: [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1])

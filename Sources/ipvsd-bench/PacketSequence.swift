@@ -6,14 +6,19 @@ import SystemCalls
 
 /// The state of next_packet: `struct sequence` of bench_packets.bpf.c.
 struct PacketSequence: BitwiseCopyable {
+    /// The number of the next packet's flow.
     var flow: UInt64
+    /// The number of flows that take turns; 0: each packet has another flow.
     var flows: UInt64
+    /// The length of a packet in bytes, as it comes in.
     var frame: UInt64
     /// The bits of the flow's number that are added to the first service's port.
     var portMask: UInt64
-    /// The mask of the indices of the flow table's buckets.
+    /// The number of the flow table's buckets, less one.
     var bucketMask: UInt64
+    /// The number of packets so far.
     var packets: UInt64 = 0
+    /// The number of packets that a later run found encapsulated.
     var encapsulated: UInt64 = 0
     /// The destination's MAC address, its first byte lowest, and the first two bytes of the source's.
     var macs: UInt64 = 0x0002_0200_0000_0002
@@ -21,8 +26,8 @@ struct PacketSequence: BitwiseCopyable {
 
 /// The result of repeated runs of a program on a packet.
 struct RepeatedRun {
-    /// Nanoseconds of this thread's CPU time for all runs. The kernel's `duration` is rounded down to whole nanoseconds
-    /// a packet.
+    /// The nanoseconds of this thread's CPU time for all runs. The kernel's own `duration` would be rounded down to
+    /// whole nanoseconds of a packet.
     var cpuTime: UInt64
     var verdict: UInt32
     /// The packet after the last run.
@@ -30,7 +35,7 @@ struct RepeatedRun {
 }
 
 extension BPFProgram {
-    /// Runs the program `count` times. Each run gets the packet as the run before left it.
+    /// Runs the program `count` times. Each run gets the packet as the previous run left it.
     func run(packet: [UInt8], times count: Int) throws(BPFError) -> RepeatedRun {
         var output = [UInt8](repeating: 0, count: packet.count + 64)
         var options = bpf_test_run_opts()

@@ -80,7 +80,8 @@ struct PacketsCommand: ParsableCommand {
 }
 
 extension PacketBench.Costs {
-    /// Returns one row for each program. The first program is the floor, the second is ipvsd.
+    /// Returns one row for each program. The first program is the floor, and the second is ipvsd. `oneFlow` has the
+    /// costs of a single TCP flow; nil: the rows are not compared with them.
     func rows(programs: [String], oneFlow: Self?) -> [Report.Row] {
         let floor = net[0].median
         return programs.indices.map { index in

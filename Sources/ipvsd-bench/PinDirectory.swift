@@ -31,14 +31,14 @@ final class PinDirectory {
         return map
     }
 
-    // Open maps live on without their pins.
+    // Open maps outlive their pins.
     deinit {
         for name in File.list(path) ?? [] { unlink("\(path)/\(name)") }
         rmdir(path)
     }
 }
 
-/// The error of a benchmark whose figures would be worth nothing.
+/// The error of a benchmark that cannot run, or whose figures would be worth nothing.
 struct Failure: Error, CustomStringConvertible {
     let description: String
 

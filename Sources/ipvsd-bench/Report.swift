@@ -20,7 +20,7 @@ struct Report: Encodable {
         var median: Double
         var minimum: Double
         var maximum: Double
-        /// Figures that are computed from the medians.
+        /// The figures that are computed from the measured ones, such as a ratio of medians.
         var derived: [Figure]
 
         init(_ subject: String, _ program: String, _ repeats: [Double], _ derived: [Figure] = []) {
@@ -87,7 +87,7 @@ extension [Double] {
 }
 
 extension Double {
-    /// The number with at least three digits, of which at most two are after the point.
+    /// The number with two digits after the point below 10, one digit below 1000, and none from 1000 on.
     fileprivate var text: String {
         let digits = abs(self) < 10 ? 2 : abs(self) < 1000 ? 1 : 0
         let scale = [1.0, 10.0, 100.0][digits]

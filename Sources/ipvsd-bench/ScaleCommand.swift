@@ -45,7 +45,7 @@ struct ScaleCommand: ParsableCommand {
     private struct Case {
         var kind: PacketKind
         var services: [VirtualService]
-        /// The divisor of the number of packets, for a slow case.
+        /// The number by which the number of packets is divided, more than 1 for a slow case.
         var share = 1
     }
 
@@ -97,7 +97,7 @@ struct ScaleCommand: ParsableCommand {
             })
     }
 
-    /// Returns services of one VIP, one a port.
+    /// Returns `count` services of one VIP, each with a port of its own.
     private static func services(_ count: Int, servers: Int, scheduler: Scheduler = .rr) -> [VirtualService] {
         (0..<UInt16(count)).map {
             BenchPlane.service(
@@ -149,7 +149,7 @@ struct ScaleCommand: ParsableCommand {
         let tables = try BenchPlane(pins: PinDirectory(), services: services(count, servers: servers))
         let times = try (0..<rounds).map { round in
             var desired = services(count, servers: servers, scheduler: .wrr)
-            // Other weights each time, so that every schedule is built anew.
+            // The weights differ from those of the previous round, so that every schedule is built anew.
             for index in desired.indices { desired[index].servers[0].weight = UInt16(2 + round % 2) }
             let start = threadTime()
             try tables.plane.apply(desired)

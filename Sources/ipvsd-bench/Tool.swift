@@ -41,7 +41,8 @@ enum Tool {
         return String(decoding: bytes.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// Returns the path of the program at `path`. Nil: the program `name` in this program's directory.
+    /// Returns the absolute path of the program at `path`; `path` nil: of the program `name` in this program's
+    /// directory. Throws where there is no executable file.
     static func program(_ path: String?, _ name: String) throws -> String {
         let found = path ?? ownPath.split(separator: "/").dropLast().map { "/\($0)" }.joined() + "/\(name)"
         guard let absolute = realpath(found, nil) else { throw Failure("no program at \(found)") }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /* The programs of `ipvsd-bench frames`. A test run with live frames (BPF_F_TEST_XDP_LIVE_FRAMES) sends frames from one
- * end of a veth pair to the measured program at the other end. They come back and are counted. The kernel uses their
- * pages again without a reset, so the generator writes all headers of each frame. */
+ * end of a veth pair to the measured program at the other end. The frames come back and are counted. The kernel uses
+ * their pages again as they are, so the generator writes all headers of each frame. */
 #include "bench_floor.h"
 #include "map_types.h"
 
@@ -9,14 +9,14 @@
 
 #define FRAME_WORDS 8
 
-/* `FrameState` of FrameBench.swift has the same layout. One CPU uses it. */
+/* The row of `frames`, which only one CPU uses. `FrameState` of FrameBench.swift has the same layout. */
 struct frame_state {
-	__u64 flow;  /* of the next frame */
-	__u64 flows; /* then the first one again */
+	__u64 flow;  /* the number of the next frame's flow */
+	__u64 flows; /* the number of flows that take turns; 0: each frame has another flow */
 	__u64 sent;
 	__u64 arrived;
-	__u64 encapsulated; /* of the arrived ones */
-	__u64 checksum;     /* of the IP header: the sum of its other 32-bit words */
+	__u64 encapsulated; /* frames among the arrived ones */
+	__u64 checksum;     /* the sum of the IP header without the client */
 	__u64 frame[FRAME_WORDS];
 };
 
@@ -29,7 +29,7 @@ static __always_inline struct frame_state *get_state(void)
 	return bpf_map_lookup_elem(&frames, &zero);
 }
 
-/* The generator at the near end. XDP_TX sends to the far end. */
+/* The generator at the near end of the veth pair. XDP_TX sends a frame to the far end. */
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
@@ -54,7 +54,8 @@ int generate(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-/* Counts frames of IPv4. A veth also carries other frames of its own stack. */
+/* Counts a frame of IPv4, and returns whether it was one. The veth also carries other frames, which its network stack
+ * sends. */
 static __always_inline bool arrive(void *data, void *end)
 {
 	struct ethhdr *ethernet = data;
@@ -68,7 +69,7 @@ static __always_inline bool arrive(void *data, void *end)
 	return true;
 }
 
-/* The end of a frame's way. At the far end the program is the harness. */
+/* Counts and drops a frame: at the near end, where its way ends, and at the far end as the subject `harness`. */
 SEC("xdp")
 int sink(struct xdp_md *ctx)
 {
@@ -76,7 +77,8 @@ int sink(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
-/* The same for packets of the network stack. */
+/* Counts and drops a packet of the network stack: at the near end, and at the far end as the subject `stack`. Frames
+ * that are not IPv4 go on. */
 SEC("tc")
 int sink_stack(struct __sk_buff *skb)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* The programs of `ipvsd-bench packets`. With `repeat` each run of a test gets the packet as the run before left it. So
- * next_packet restores the packet, writes another client into it, and calls the measured program. */
+/* The programs of `ipvsd-bench packets`. With `repeat`, each run of a test gets the packet as the previous run left it.
+ * So next_packet restores the packet, writes another client into it, and calls the measured program. */
 #include "bench_floor.h"
 #include "map_types.h"
 #include "packet.h"
@@ -14,21 +14,21 @@ struct {
 	__type(value, __u32);
 } measured SEC(".maps");
 
-/* PacketSequence.swift has the same layout. */
+/* The state of next_packet. PacketSequence.swift has the same layout. */
 struct sequence {
-	__u64 flow;         /* of the next packet */
-	__u64 flows;        /* then the first one again */
-	__u64 frame;        /* length of the packet as it comes in */
-	__u64 port_mask;    /* a flow's destination port is PORT plus these of its bits */
-	__u64 bucket_mask;  /* of the flow table */
-	__u64 packets;      /* so far */
-	__u64 encapsulated; /* of them, as far as the next run has seen */
-	__u64 macs;         /* the destination's, and the first two bytes of the source's */
+	__u64 flow;         /* the number of the next packet's flow */
+	__u64 flows;        /* the number of flows that take turns; 0: each packet has another flow */
+	__u64 frame;        /* the length of a packet as it comes in */
+	__u64 port_mask;    /* the bits of a flow's number that are added to PORT for its destination port */
+	__u64 bucket_mask;  /* the number of the flow table's buckets, less one */
+	__u64 packets;      /* the number of packets so far */
+	__u64 encapsulated; /* the number of packets that a later run found encapsulated */
+	__u64 macs;         /* the destination's MAC, and the first two bytes of the source's */
 };
 
 MMAP_ARRAY(sequences, struct sequence);
 
-/* The director's flow table, with the same number of entries. */
+/* The director's flow table. The benchmark sets the same number of entries. */
 MMAP_ARRAY(director_flows, struct ipvsd_bucket);
 
 SEC("xdp")
@@ -44,7 +44,7 @@ int next_packet(struct xdp_md *ctx)
 	if (!sequence)
 		return XDP_ABORTED;
 	grown = frame_length((void *)(long)ctx->data, (void *)(long)ctx->data_end) - sequence->frame;
-	/* It is called even if nothing has grown, so that all programs have the same harness. */
+	/* The function is called even if the packet has not grown, so that all programs have the same harness. */
 	if (bpf_xdp_adjust_head(ctx, (int)grown))
 		return XDP_ABORTED;
 	data = (void *)(long)ctx->data;
@@ -66,15 +66,15 @@ int next_packet(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
-/* The harness without a program. */
+/* The program of the harness alone, which does nothing. */
 SEC("xdp")
 int nothing(struct xdp_md *ctx) { return XDP_PASS; }
 
 SEC("xdp")
 int bare_encapsulation(struct xdp_md *ctx) { return encapsulate_bare(ctx, 0); }
 
-/* The same with the least that a flow table needs. It reads one bucket of the director's table, at an index that a hash
- * gives, and a field of the header depends on it. */
+/* A bare encapsulation with the least that a flow table needs. It reads one bucket of the director's table, at an index
+ * that a hash gives. A field of the outer header depends on the bucket, so that the compiler keeps the read. */
 SEC("xdp")
 int bare_encapsulation_with_bucket(struct xdp_md *ctx)
 {

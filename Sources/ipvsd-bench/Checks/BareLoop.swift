@@ -4,8 +4,8 @@ import Glibc
 import LoadBalancing
 import XDPDataPlane
 
-/// A loop of the least work that checks need: one thread connects through the tunnel at fixed times, with an epoll and
-/// without any state of a check.
+/// A loop that does the least work that checks need. One thread connects through the tunnel at fixed times, with an
+/// epoll, and keeps no state of checks.
 enum BareLoop {
     struct Result: Sendable {
         var started = 0
@@ -15,7 +15,8 @@ enum BareLoop {
         var cpu = 0.0
     }
 
-    /// Connects to `servers` real servers in turn. Their marks are those of the first ids that a director assigns.
+    /// Connects to `servers` real servers in turn, `rate` times a second. The sockets' marks name the ids from 1 on,
+    /// which a new director assigns first.
     static func run(rate: Int, seconds: Int, servers: Int) -> Result {
         let device = Int32(if_nametoindex("ipvsd0"))
         let (source, vip) = (ChecksLab.director.value.bigEndian, ChecksLab.vip.value.bigEndian)

@@ -103,9 +103,9 @@ struct ChecksCommand: ParsableCommand {
     }
 }
 
-/// The figures of one round: first of the director, then of the bare loop.
+/// The figures of one round, in which the director is measured first and the bare loop after it.
 struct ChecksRound {
-    /// Microseconds of CPU time a check.
+    /// The microseconds of CPU time of one check.
     var director: Double
     var bare: Double
     /// CPU time divided by the time of the measurement.
@@ -114,11 +114,11 @@ struct ChecksRound {
     /// Accepted connections a second.
     var rate: Double
     var bareRate: Double
-    /// Resident memory in MB, with the BPF maps that the daemon has mapped.
+    /// The daemon's resident memory in MB, with the BPF maps that it has mapped.
     var memory: Double
-    /// Resident memory in MB, without these maps.
+    /// The daemon's resident memory in MB, without these maps.
     var ownMemory: Double
-    /// Seconds from the start to forwarding.
+    /// The seconds from the daemon's start until it forwards.
     var start: Double
 
     static func measure(
@@ -126,7 +126,7 @@ struct ChecksRound {
     ) throws -> ChecksRound {
         let began = nanoseconds()
         let director = try lab.startDirector()
-        // Its tunnel stays in the kernel for the bare loop.
+        // Its tunnel stays in the kernel for the bare loop, as `stop --keep` below leaves it there.
         defer { director.end() }
         let forwarding = try awaitForwarding(director)
         try awaitPace(listener, rate: rate)
@@ -187,7 +187,7 @@ struct ChecksRound {
         throw Failure("checks do not come at their pace")
     }
 
-    /// CPU time of all ksoftirqd threads, in seconds.
+    /// Returns the CPU time of all ksoftirqd threads, in seconds.
     private static func softirqTime() throws -> Double {
         var total = 0.0
         for process in 1..<4096 where Tool.text("/proc/\(process)/comm")?.hasPrefix("ksoftirqd/") == true {

@@ -5,7 +5,8 @@ import LoadBalancing
 import ServiceConfiguration
 import Synchronization
 
-/// A director, and one host that stands for many real servers: all of 10.64.0.0/12 is local there.
+/// The network namespaces of a director and of one host that stands for many real servers. There all addresses of
+/// 10.64.0.0/12 are local.
 ///
 ///     director 10.0.0.2 ── servers 10.0.0.3     VIP 10.0.0.100 on tunl0, one listener
 final class ChecksLab {

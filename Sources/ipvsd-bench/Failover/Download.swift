@@ -3,16 +3,16 @@ import Glibc
 import LoadBalancing
 import Synchronization
 
-/// A long and slow download, which shows whether anything disturbs it. It runs on a thread of its own.
+/// A long and slow download, whose report shows whether anything disturbed it. `run` has to be on a thread of its own.
 final class Download: Sendable {
     struct Report: Sendable {
         var server = ""
         var bytes = 0
-        /// The reason for an early end.
+        /// The reason why the download ended before `stop`; nil: nothing ended it early.
         var fault: String?
     }
 
-    /// Seconds without data that count as a fault.
+    /// The number of seconds without data from which on the download is at fault.
     static let patience = 3
 
     private let isOver = Atomic(false)

@@ -15,12 +15,13 @@ struct FailoverSettings: Sendable {
     static let all = [
         FailoverSettings(name: "default", program: .ipvsd),
         FailoverSettings(name: "fast", program: .ipvsd, flags: pace(.milliseconds(200))),
-        // The settings of keepalived below: a check a second, one second for an answer, out after the second failure.
+        // These are the settings of keepalived below: one check a second, one second for an answer, and out of service
+        // after the second failure.
         FailoverSettings(name: "equal", program: .ipvsd, flags: pace(.seconds(1))),
         FailoverSettings(name: "keepalived", program: .keepalived),
     ]
 
-    /// Returns flags for checks at an interval, which is their time-out, too.
+    /// Returns flags for checks at an interval, which is also the checks' time-out.
     private static func pace(_ interval: Duration) -> [String] {
         Options.checkInterval.arguments(interval) + Options.checkTimeout.arguments(interval)
     }

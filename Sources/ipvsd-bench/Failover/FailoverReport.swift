@@ -1,11 +1,11 @@
 import FoundationEssentials
 
-/// The table of all deaths, and the lines that ipvsd has to meet.
+/// The figures of all deaths, and the lines that ipvsd has to meet: the limits of failed requests and of times.
 struct FailoverReport: Encodable {
     var rate: Int
     var requests: Int
     var runs: [FailoverRun.Figures] = []
-    /// The lines that ipvsd missed.
+    /// The lines that ipvsd missed, as texts.
     var missed: [String] { runs.filter { $0.settings != "keepalived" }.flatMap { $0.missed(rate: rate) } }
 
     init(rate: Int, plan: FailoverRun.Plan) {

@@ -33,7 +33,7 @@ enum FailoverCase: String, CaseIterable, Sendable {
     }
 }
 
-/// One death under load.
+/// The measurement of one death of the victim under load.
 struct FailoverRun {
     struct Plan: Sendable {
         /// Requests a second.
@@ -54,17 +54,17 @@ struct FailoverRun {
         /// The number of failed requests whose handshake with the victim was complete before its death. No director can
         /// save them.
         var cutOff: Int
-        /// The number of failed requests that did not go to the victim.
+        /// The number of failed requests whose first SYN did not go to the victim, or which failed before its death.
         var failedElsewhere: Int
-        /// Seconds of the slowest answer.
+        /// The seconds that the slowest answered request took.
         var slowest: Double
-        /// The number of answers that took longer than 0.9 s, as a SYN was lost.
+        /// The number of answered requests that took longer than 0.9 s, which shows that a SYN was lost.
         var late: Int
-        /// Seconds from the death until the victim was out of service. Nil: it was not within the run.
+        /// The seconds from the death until the victim was out of service; nil: this did not happen within the run.
         var ejection: Double?
-        /// Seconds from the death until the last SYN to the victim.
+        /// The seconds from the death until the last SYN to the victim; nil: there was no SYN.
         var lastSYN: Double?
-        /// Seconds from the death until the last packet to the victim.
+        /// The seconds from the death until the last packet to the victim; nil: there was no packet.
         var lastPacket: Double?
         /// The number of downloads through other servers.
         var downloads: Int
@@ -86,7 +86,7 @@ struct FailoverRun {
             settings.removeFiles()
         }
         try awaitService(lab, director)
-        // By then all real servers have been checked.
+        // After this time all real servers have been checked.
         usleep(3_000_000)
 
         let watch = PacketWatch(client: FailoverLab.client)
@@ -107,7 +107,7 @@ struct FailoverRun {
         while nanoseconds() < start + UInt64(plan.before) * 1_000_000_000 { usleep(1000) }
         let raised = nanoseconds()
         try death.strike(lab)
-        // The command takes effect at its end.
+        // A command of `strike` takes effect when it ends, so the death counts from here on.
         let died = nanoseconds()
         client.join()
         for download in downloads { download.stop() }

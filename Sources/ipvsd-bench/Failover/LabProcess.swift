@@ -13,7 +13,7 @@ final class LabProcess: Sendable {
     private final class Transcript: Sendable {
         struct Contents {
             var lines: [Line] = []
-            /// The begin of a line whose end has not come yet.
+            /// The beginning of a line whose end has not come yet.
             var rest: [UInt8] = []
             /// Whether the program has ended.
             var isOver = false
@@ -33,7 +33,8 @@ final class LabProcess: Sendable {
         }
     }
 
-    /// The process, which has a process group of its own. A Ctrl-C reaches only the benchmark, which then ends the program.
+    /// The process, which has a process group of its own. A Ctrl-C reaches only the benchmark, which then ends the
+    /// program.
     private let process: ChildProcess
     private let transcript: Transcript
 
@@ -50,7 +51,7 @@ final class LabProcess: Sendable {
     var lines: [Line] { transcript.contents.withLock(\.lines) }
     var text: String { lines.map(\.text).joined(separator: "\n") }
 
-    /// Returns user and system time of all its threads, in seconds (proc(5), stat).
+    /// Returns user and system time of all the program's threads, in seconds (proc(5), stat).
     func cpuTime() throws -> Double {
         let path = "\(directory)/stat"
         guard let text = Tool.text(path), let end = text.lastIndex(of: ")") else { throw Failure("read \(path)") }
@@ -61,7 +62,7 @@ final class LabProcess: Sendable {
         return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
-    /// Returns the bytes of resident memory (proc(5), smaps). With a `path` only mappings of that file count.
+    /// Returns the program's resident memory in bytes (proc(5), smaps). With a `path` only mappings of that file count.
     func residentMemory(of path: String? = nil) throws -> Int {
         let mappings = "\(directory)/smaps"
         guard let text = Tool.text(mappings), !text.isEmpty else { throw Failure("read \(mappings)") }
@@ -84,7 +85,7 @@ final class LabProcess: Sendable {
 
     func kill() { process.kill() }
 
-    /// Sends SIGTERM, and SIGKILL after `seconds`.
+    /// Sends SIGTERM, and SIGKILL if the program has not ended after `seconds`. Then waits for its end, at most 10 s.
     func end(seconds: Int = 20) {
         process.terminate()
         for _ in 0..<(seconds * 100) where !isOver { usleep(10_000) }

@@ -18,7 +18,7 @@ struct RequestRecord: Sendable {
     var due: UInt64
     var ended: UInt64 = 0
     var outcome: Outcome = .timedOut
-    /// The time at which the handshake was complete; 0: it was not.
+    /// The time at which the handshake was complete; 0: it was never complete.
     var connected: UInt64 = 0
     /// The client's port.
     var port: UInt16 = 0
@@ -45,7 +45,7 @@ final class LoadGenerator {
     private let epoll: Int32
     private var requests: [RequestRecord] = []
     private var conversations: [Int32: Conversation] = [:]
-    /// The connections in the order of their time-outs.
+    /// All connections in the order of their time-outs. The ones before `firstPending` have ended or timed out.
     private var pending: [(descriptor: Int32, index: Int)] = []
     private var firstPending = 0
 
@@ -162,7 +162,7 @@ final class LoadGenerator {
         while firstPending < pending.count, requests[pending[firstPending].index].due + Self.timeout <= now {
             let (descriptor, index) = pending[firstPending]
             firstPending += 1
-            // Another connection may have the descriptor by now.
+            // The request may have ended, and another connection may have its descriptor now.
             if conversations[descriptor]?.index == index { end(descriptor, .timedOut) }
         }
     }

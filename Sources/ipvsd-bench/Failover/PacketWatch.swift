@@ -6,20 +6,21 @@ import Netlink
 import Packets
 import Synchronization
 
-/// A watch on the switch: it records to which real server each packet of the client is tunnelled. Checks have the
-/// director's address, and are not recorded.
+/// A watch on the switch, which records to which real server each packet of the client is tunnelled. Checks come from
+/// the director's address, and are not recorded.
 final class PacketWatch: Sendable {
     struct Seen: Sendable {
         /// The time of the last packet to each real server, in nanoseconds of the monotonic clock.
         var lastPacket: [IPv4Address: UInt64] = [:]
         /// The time of the last SYN to each real server.
         var lastSYN: [IPv4Address: UInt64] = [:]
-        /// The connections of each port of the client, in their order.
+        /// The connections of each port of the client, the first one first.
         var connections: [UInt16: [Connection]] = [:]
     }
 
     /// A connection of the client. Retransmitted SYNs have the same sequence number.
     struct Connection: Sendable {
+        /// The time of the first SYN, in nanoseconds of the monotonic clock.
         var began: UInt64
         var sequence: UInt32
         /// The real server that its first SYN went to.
@@ -53,7 +54,7 @@ final class PacketWatch: Sendable {
         }
     }
 
-    /// Records a frame of Ethernet with IPv4 around IPv4 around TCP.
+    /// Records a frame with TCP in IPv4 in an outer IPv4 packet. All other frames are left out.
     private func record(_ frame: ArraySlice<UInt8>) {
         let outer = frame.dropFirst(Ethernet.length)
         guard frame[Ethernet.type] == Ethernet.ipv4, outer[IPv4.protocolNumber] == IPProtocol.ipip,
@@ -81,8 +82,8 @@ final class PacketWatch: Sendable {
 }
 
 extension PacketWatch.Seen {
-    /// Returns the connection of a request; nil: none was seen. The watch may lag by some milliseconds. A client's port
-    /// is not used again within 100 ms.
+    /// Returns the connection of a request; nil: none was seen. The watch may lag behind by some milliseconds, and so
+    /// 100 ms are allowed. The client does not use a port again within that time.
     func connection(of request: RequestRecord) -> PacketWatch.Connection? {
         connections[request.port]?.last { $0.began <= request.ended + 100_000_000 }
     }

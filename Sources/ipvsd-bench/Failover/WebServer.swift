@@ -16,7 +16,8 @@ struct ServeCommand: ParsableCommand {
     func run() throws { try WebServer(name: name, port: port).run() }
 }
 
-/// A web server that answers "GET /" by its name, and "GET /stream" by an endless stream of numbers.
+/// A web server with a name. It answers "GET /stream" with its name and an endless stream of numbers. Any other request
+/// gets an answer with the name alone.
 final class WebServer {
     private struct Stream {
         var sent = 0
@@ -27,7 +28,7 @@ final class WebServer {
     private let head: [UInt8]
     private let listener: Int32
     private let epoll: Int32
-    /// The connections by their descriptors. Nil: the request has not come yet.
+    /// The streams of all connections by their descriptors. A stream is nil while the request has not come yet.
     private var connections: [Int32: Stream?] = [:]
 
     init(name: String, port: UInt16) throws {
@@ -38,7 +39,7 @@ final class WebServer {
         watch(listener, EPOLLIN.rawValue, EPOLL_CTL_ADD)
     }
 
-    /// Returns a listening socket that does not block.
+    /// Returns a non-blocking socket that listens on the port at all addresses.
     static func listen(port: UInt16) throws -> Int32 {
         let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var yes: Int32 = 1
@@ -56,7 +57,7 @@ final class WebServer {
         return listener
     }
 
-    /// Returns the name of the server that answered; nil: it is no whole answer.
+    /// Returns the name of the server that sent `answer`; nil where that is not a whole answer.
     static func name(in answer: [UInt8]) -> String? {
         let text = String(decoding: answer, as: UTF8.self)
         guard text.hasPrefix("HTTP/1.0 200 OK\r\nX-Server: "), text.hasSuffix("\r\n\r\n") else { return nil }
@@ -99,7 +100,7 @@ final class WebServer {
 
     private func read(_ descriptor: Int32) {
         var request = [UInt8](repeating: 0, count: 512)
-        // A request comes in one piece.
+        // The clients of the benchmarks send a request in one piece.
         let count = recv(descriptor, &request, request.count, 0)
         guard count > 0 else { return end(descriptor) }
         guard request.starts(with: "GET /stream ".utf8) else {
