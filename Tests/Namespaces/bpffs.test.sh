@@ -12,7 +12,7 @@ scenario_up() { lab_up; }
 # network.
 elsewhere() {
     local commands=$1 code=0
-    NETNS=/run/netns/$(ns director) LOG=$LAB_DIR/director.log FLAGS="--vip $VIP --backends $RS1 --check none" \
+    IPVSD=$IPVSD NETNS=/run/netns/$(ns director) LOG=$LAB_DIR/director.log FLAGS="--vip $VIP --backends $RS1 --check none" \
         PINS=$(pin_directory) timeout $((60 * LAB_SLOW)) unshare --mount --pid --fork --kill-child --mount-proc \
         bash -euc "$ELSEWHERE$commands" >"$LAB_DIR/elsewhere" 2>&1 || code=$?
     ((code == 0)) || fail "$(tail -n 5 "$LAB_DIR/elsewhere")"

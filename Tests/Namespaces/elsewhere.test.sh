@@ -93,7 +93,7 @@ test_an_interface_that_is_left_out() {
     equal "$(strays)" "eth1 $VIP" "stray packets, without a daemon"
     in_ns director tc qdisc del dev eth1 clsact
     exits 1 ipvsd doctor
-    matches "$OUTPUT" "^stray-packets: no program for stray packets is on eth1" "the finding, without a daemon"
+    matches "$OUTPUT" "^stray-packets: eth1, which answers ARP for the VIPs, has neither" "the finding, without a daemon"
     # The next daemon takes both interfaces.
     director_start --vip "$VIP:80" --backends "$RS1,$RS2"
     ! has_guard eth1 || fail "the program for stray packets is on eth1 beside the director's"

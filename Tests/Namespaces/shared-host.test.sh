@@ -40,7 +40,7 @@ RULES
     set_sysctl rs1 net.ipv4.conf.tunl0.forwarding=0
     not published || fail "the published port needs no forwarding"
     exits 1 setup --vip "$VIP" --check --port 8080 --fix
-    matches "$OUTPUT" "^forwarding: port 8080 of $VIP .*dnat.* forwarding is off for tunl0" "the finding"
+    matches "$OUTPUT" "^forwarding: packets for port 8080 of $VIP .*dnat.* forwarding is off for tunl0" "the finding"
     director_stop
     rs1 nft delete table ip nat
     set_sysctl rs1 net.ipv4.conf.eth0.forwarding=0
