@@ -12,9 +12,10 @@ code=0
 IPVSD_DIFFERENTIAL_PACKETS=${IPVSD_DIFFERENTIAL_PACKETS:-2000} timeout 900 "$bundle" --testing-library swift-testing \
     --no-parallel --filter "${ONLY_PACKETS:-PacketFixtureTests|PersistenceTests|LayoutTests|TruncationTests|TraitTests|SchedulerTests|DifferentialTests}" \
     >"$log" 2>&1 || code=$?
-sed -nE 's/^✔ Test ([^ ]+\(.*\)).* passed after ([0-9.]+) seconds.*/ok - packets: \1 # \2 s/p' "$log"
+results=$(grep -vE '^[^ ]+ Test (run with|case passing) ' "$log" || true)
+sed -nE 's/^✔ Test (.*) passed after ([0-9.]+) seconds.*/ok - packets: \1 # \2 s/p' <<<"$results"
 if ((code != 0)) || ! grep -q '^✔ Test run with' "$log"; then
-    sed -nE 's/^✘ Test ([^ ]+\(.*\)).* failed after .*/not ok - packets: \1/p' "$log"
+    sed -nE 's/^✘ Test (.*) failed after .*/not ok - packets: \1/p' <<<"$results"
     echo "not ok - packet programs' tests (exit code $code: $(tail -n 3 "$log" | paste -sd'|'))"
     grep -A4 'recorded an issue' "$log" | head -n 40 | sed 's/^/  /'
 fi
