@@ -47,10 +47,11 @@ count() {
     not_ok=$(grep -c '^not ok - ' "$1" || true)
     total=$(sed -nE 's/^.* Test run with ([0-9]+) tests? .*/\1/p' "$1" |
         awk '{ sum += $1 } END { if (NR) print sum }')
-    swift_failed=$(grep -cE '^[^ ]+ +Test [^ ].* failed after ' "$1" || true)
+    swift_failed=$(grep -cE '^[^ ]+ +Test [^ ].* failed after [0-9.]+ seconds' "$1" || true)
     # The line "Test run with N tests failed" is no test.
-    swift_failed=$((swift_failed - $(grep -cE '^[^ ]+ +Test run with .* failed after ' "$1" || true)))
-    skipped=$(grep -cE '^[^ ]+ +(Test|Suite) .* skipped' "$1" || true)
+    swift_failed=$((swift_failed - $(grep -cE '^[^ ]+ +Test run with .* failed after [0-9.]+ seconds' "$1" || true)))
+    # The sentence of a test may have the word, too.
+    skipped=$(grep -cE '^[^ ]+ +(Test|Suite) .* skipped(\.|: .*)$' "$1" || true)
     [ -z "$total" ] || ok=$((ok + total - swift_failed - skipped))
     echo $((ok < 0 ? 0 : ok)) $((not_ok + swift_failed + skipped))
 }
