@@ -9,7 +9,7 @@ log=$(mktemp)
 # As the machine is emulated, the differential run is short, and tests that count in ticks or make 100,000 flows are
 # left out.
 code=0
-IPVSD_DIFFERENTIAL_PACKETS=${IPVSD_DIFFERENTIAL_PACKETS:-2000} timeout 900 "$bundle" --testing-library swift-testing \
+IPVSD_DIFFERENTIAL_PACKETS=${IPVSD_DIFFERENTIAL_PACKETS:-2000} timeout 1500 "$bundle" --testing-library swift-testing \
     --no-parallel --filter "${ONLY_PACKETS:-PacketFixtureTests|PersistenceTests|LayoutTests|TruncationTests|TraitTests|SchedulerTests|DifferentialTests}" \
     >"$log" 2>&1 || code=$?
 results=$(grep -vE '^[^ ]+ Test (run with|case passing) ' "$log" || true)

@@ -41,7 +41,7 @@ main() {
 
 # guest NAME...   The guest knows nothing of this shell's variables.
 guest() {
-    GUEST_TIMEOUT=${GUEST_TIMEOUT:-2400} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
+    GUEST_TIMEOUT=${GUEST_TIMEOUT:-3000} bash "$here/kernel-lab.sh" -- env IPVSD="$IPVSD" IFUPDOWN="$IFUPDOWN" \
         KEEPALIVED="$KEEPALIVED" PACKAGE="$PACKAGE" PACKAGE_NEXT="$PACKAGE_NEXT" ONLY="${ONLY:-.}" \
         bash "$here/guest.sh" "$@" || echo "# the guest's exit code: $?"
 }
