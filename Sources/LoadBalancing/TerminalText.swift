@@ -7,6 +7,17 @@ extension StringProtocol {
     /// The text with its line ends and tabs, and otherwise as `onOneLine`.
     public var onItsLines: String { escaped { $0.isUnsafe && $0 != "\n" && $0 != "\t" } }
 
+    /// A string of JSON (RFC 8259 section 7) on one line, with the quotation marks. It escapes by scalars, since a
+    /// combining mark makes one character with a quotation mark before it.
+    public var quotedAsJSON: String {
+        var text = ""
+        for scalar in unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { text.unicodeScalars.append("\\") }
+            text.unicodeScalars.append(scalar)
+        }
+        return "\"\(text.onOneLine)\""
+    }
+
     private func escaped(where isUnsafe: (Unicode.Scalar) -> Bool) -> String {
         guard unicodeScalars.contains(where: isUnsafe) else { return String(self) }
         var result = ""

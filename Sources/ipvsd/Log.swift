@@ -37,7 +37,7 @@ final class LogOutput: Sendable {
         }
     }
 
-    private static func writeToStandardError(_ line: String) {
+    static func writeToStandardError(_ line: String) {
         var rest = Array(line.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
@@ -95,7 +95,7 @@ struct LogRecord {
     var json: String {
         let own = [("time", universalTime), ("level", level), ("part", part), ("message", message)]
         let others = sortedFields.filter { field in !own.contains { $0.0 == field.key } }
-        let members = (own + others.map { ($0.key, $0.value) }).map { "\(Self.quoted($0)):\(Self.quoted($1))" }
+        let members = (own + others.map { ($0.key, $0.value) }).map { "\($0.quotedAsJSON):\($1.quotedAsJSON)" }
         return "{\(members.joined(separator: ","))}"
     }
 
@@ -110,19 +110,7 @@ struct LogRecord {
                 $0.properties.isWhitespace || $0 == "\"" || $0 == "=" || $0 == "\\"
             }
         let line = value.onOneLine
-        return isPlain && line == value ? value : quoted(value)
-    }
-
-    /// Returns the text as a string of JSON. Also escapes control characters that RFC 8259 allows, as the log may be
-    /// shown on a terminal.
-    private static func quoted(_ text: String) -> String {
-        // The loop is over scalars, as a quotation mark and a combining mark after it are one `Character`.
-        var escaped = ""
-        for scalar in text.unicodeScalars {
-            if scalar == "\"" || scalar == "\\" { escaped.unicodeScalars.append("\\") }
-            escaped.unicodeScalars.append(scalar)
-        }
-        return "\"\(escaped.onOneLine)\""
+        return isPlain && line == value ? value : value.quotedAsJSON
     }
 
     // MARK: Times

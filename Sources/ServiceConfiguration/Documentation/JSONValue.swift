@@ -1,3 +1,5 @@
+internal import LoadBalancing
+
 /// A JSON document whose objects keep the order of their members.
 enum JSONValue: Sendable {
     case string(String)
@@ -11,7 +13,7 @@ enum JSONValue: Sendable {
     func text(indent: String = "") -> String {
         let inner = indent + "  "
         return switch self {
-        case .string(let text): Self.quoted(text)
+        case .string(let text): text.quotedAsJSON
         case .number(let number): "\(number)"
         case .decimal(let number): "\(number)"
         case .bool(let value): "\(value)"
@@ -21,22 +23,9 @@ enum JSONValue: Sendable {
             members.isEmpty
                 ? "{}"
                 : "{\n"
-                    + members.map { "\(inner)\(Self.quoted($0.name)): \($0.value.text(indent: inner))" }
+                    + members.map { "\(inner)\($0.name.quotedAsJSON): \($0.value.text(indent: inner))" }
                     .joined(separator: ",\n") + "\n\(indent)}"
         }
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
     }
 }
 
