@@ -78,8 +78,7 @@ struct Failure: Error, CustomStringConvertible {
 
     /// Writes the text to standard error, with the program's name before each line.
     static func write(_ text: String) {
-        let bytes = Array(text.split(separator: "\n").map { "ipvsd: \($0.onOneLine)\n" }.joined().utf8)
-        _ = Glibc.write(STDERR_FILENO, bytes, bytes.count)
+        LogOutput.writeToStandardError(text.split(separator: "\n").map { "ipvsd: \($0.onOneLine)\n" }.joined())
     }
 }
 
